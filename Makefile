@@ -1,0 +1,65 @@
+# otelcol-witness. `make` lists the targets.
+SHELL := /bin/bash
+TOOLS := $(CURDIR)/.tools
+export PATH := $(TOOLS):$(PATH)
+export CGO_ENABLED ?= 0
+GOLANGCI_LINT_VERSION := v2.6.0
+BINARY := bin/otelcol-witness
+FUZZTIME ?= 5s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## Build bin/otelcol-witness
+	go build -trimpath -ldflags '-s -w' -o $(BINARY) ./otelcol-dev
+
+.PHONY: run
+run: build ## Replay a real capture and serve its evidence until Ctrl-C
+	./config/replay.sh $(BINARY)
+
+.PHONY: test
+test: ## Run all tests with the race detector
+	CGO_ENABLED=1 go test -race -count=1 ./...
+
+.PHONY: e2e
+e2e: build ## Run the end-to-end tests against the built binary
+	go test -count=1 -tags e2e ./e2e/...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## Run go vet, gofmt and golangci-lint
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w"; exit 1; }
+	go vet -tags e2e ./...
+	golangci-lint run
+
+.PHONY: generate
+generate: $(TOOLS)/mdatagen $(TOOLS)/builder ## Write all generated files
+	go generate ./...
+	builder --config builder-config.yaml --skip-get-modules --skip-compilation
+	gofmt -w otelcol-dev
+
+.PHONY: bench
+bench: ## Run the benchmarks (compare runs with benchstat)
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME
+	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
+	  grep -hoE '^func (Fuzz[A-Za-z0-9_]+)' "$$dir"/*_test.go 2>/dev/null | awk '{print $$2}' | while read -r target; do \
+	    echo "$$dir $$target"; (cd "$$dir" && go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+	  done || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built and the replay's data
+	rm -rf bin .tools data
+
+$(TOOLS)/builder $(TOOLS)/mdatagen: internal/tools/go.mod internal/tools/go.sum
+	cd internal/tools && go build -o $(TOOLS)/ go.opentelemetry.io/collector/cmd/builder go.opentelemetry.io/collector/cmd/mdatagen
+	@touch $(TOOLS)/builder $(TOOLS)/mdatagen
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

@@ -1,0 +1,79 @@
+// Package none is the storage that stores nothing: the disabled mode. Every finding exists and is empty, so that what
+// asks goes on working.
+package none
+
+import (
+	"context"
+
+	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// Storage stores nothing.
+type Storage struct{}
+
+var _ storage.Storage = Storage{}
+
+// WriteObservations stores nothing.
+func (Storage) WriteObservations(context.Context, storage.Batch) (storage.Written, error) {
+	return storage.Written{}, nil
+}
+
+// WriteCoverage stores nothing.
+func (Storage) WriteCoverage(context.Context, storage.Principal, []witness.Coverage) error { return nil }
+
+// PutFinding stores nothing.
+func (Storage) PutFinding(context.Context, storage.Principal, witness.Finding) (bool, error) {
+	return true, nil
+}
+
+// DeleteFinding stores nothing.
+func (Storage) DeleteFinding(context.Context, storage.Principal, string) error { return nil }
+
+// ReplaceFindings stores nothing.
+func (Storage) ReplaceFindings(context.Context, storage.Principal, string, []witness.Finding) error {
+	return nil
+}
+
+// Finding is empty, whatever the id.
+func (Storage) Finding(_ context.Context, _, id string) (witness.Finding, error) {
+	return witness.Finding{ID: id}, nil
+}
+
+// Findings is empty.
+func (Storage) Findings(context.Context, string, storage.FindingQuery) (storage.FindingPage, error) {
+	return storage.FindingPage{}, nil
+}
+
+// Subjects is empty.
+func (Storage) Subjects(context.Context, string, storage.SubjectQuery) ([]storage.Subject, error) {
+	return nil, nil
+}
+
+// Witnesses is empty.
+func (Storage) Witnesses(context.Context, string, storage.WitnessQuery) (storage.WitnessPage, error) {
+	return storage.WitnessPage{}, nil
+}
+
+// Summary is empty.
+func (Storage) Summary(context.Context, string, storage.Filter) (storage.Summary, error) {
+	return storage.Summary{}, nil
+}
+
+// Timeline is empty.
+func (Storage) Timeline(context.Context, string, storage.TimelineQuery) (storage.Timeline, error) {
+	return storage.Timeline{}, nil
+}
+
+// Coverage is empty.
+func (Storage) Coverage(context.Context, string, storage.CoverageQuery) ([]witness.Coverage, error) {
+	return nil, nil
+}
+
+// HotSymbols is empty.
+func (Storage) HotSymbols(context.Context, string, storage.HotQuery) ([]storage.HotSymbol, error) {
+	return nil, nil
+}
+
+// Close does nothing.
+func (Storage) Close() error { return nil }

@@ -1,0 +1,108 @@
+package witness
+
+import (
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+)
+
+// Put writes c as a runtime.coverage, runtime.loss or runtime.status record, by what it holds. Where c is about goes
+// into the resource (PutResource).
+func (c *Coverage) Put(record plog.LogRecord, now time.Time) {
+	m := record.Attributes()
+	record.SetTimestamp(pcommon.NewTimestampFromTime(c.End))
+	record.SetObservedTimestamp(pcommon.NewTimestampFromTime(now))
+	m.PutStr(semconv.WitnessSource, c.Source)
+	putTime(m, semconv.WitnessCoverageStart, c.Start)
+	putTime(m, semconv.WitnessCoverageEnd, c.End)
+	put(m, semconv.WitnessCoverageSignal, c.Signal)
+	switch {
+	case c.LossStage != "":
+		record.SetEventName(semconv.EventLoss)
+		m.PutStr(semconv.WitnessLossStage, c.LossStage)
+		m.PutInt(semconv.WitnessLossCount, clamp(c.Lost))
+	case c.StatusTarget != "":
+		record.SetEventName(semconv.EventStatus)
+		m.PutStr(semconv.WitnessStatusTarget, c.StatusTarget)
+		m.PutStr(semconv.WitnessStatusState, c.StatusState)
+		put(m, semconv.WitnessStatusReason, c.StatusReason)
+	default:
+		record.SetEventName(semconv.EventCoverage)
+		kinds := m.PutEmptySlice(semconv.WitnessCoverageKinds)
+		for _, kind := range c.Kinds {
+			kinds.AppendEmpty().SetStr(string(kind))
+		}
+		m.PutDouble(semconv.WitnessCoverageInterval, c.Interval.Seconds())
+		m.PutInt(semconv.WitnessCoverageProcessesWatched, clamp(c.ProcessesWatched))
+		m.PutInt(semconv.WitnessCoverageProcessesSeen, clamp(c.ProcessesSeen))
+		if c.Lost != 0 {
+			m.PutInt(semconv.WitnessCoverageLost, clamp(c.Lost))
+		}
+	}
+}
+
+// CoverageOf reads what Put writes; ok is false for any other event. The error names the attribute at fault.
+func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok bool, err error) {
+	switch record.EventName() {
+	case semconv.EventCoverage, semconv.EventLoss, semconv.EventStatus:
+	default:
+		return Coverage{}, false, nil
+	}
+	m := record.Attributes()
+	c = Coverage{
+		Source: text(m, semconv.WitnessSource), Signal: text(m, semconv.WitnessCoverageSignal),
+		Instance: InstanceOf(resource), Workload: WorkloadOf(resource),
+	}
+	if c.Source == "" {
+		return c, true, fmt.Errorf("%s: is missing", semconv.WitnessSource)
+	}
+	if c.Start, err = timeOf(m, semconv.WitnessCoverageStart); err != nil {
+		return c, true, err
+	}
+	if c.End, err = timeOf(m, semconv.WitnessCoverageEnd); err != nil {
+		return c, true, err
+	}
+	if c.End.Before(c.Start) {
+		return c, true, fmt.Errorf("%s: is before %s", semconv.WitnessCoverageEnd, semconv.WitnessCoverageStart)
+	}
+	switch record.EventName() {
+	case semconv.EventLoss:
+		if c.LossStage = text(m, semconv.WitnessLossStage); c.LossStage == "" {
+			return c, true, fmt.Errorf("%s: is missing", semconv.WitnessLossStage)
+		}
+		c.Lost = count(m, semconv.WitnessLossCount)
+	case semconv.EventStatus:
+		if c.StatusTarget = text(m, semconv.WitnessStatusTarget); c.StatusTarget == "" {
+			return c, true, fmt.Errorf("%s: is missing", semconv.WitnessStatusTarget)
+		}
+		c.StatusState = text(m, semconv.WitnessStatusState)
+		c.StatusReason = text(m, semconv.WitnessStatusReason)
+	default:
+		for _, kind := range texts(m, semconv.WitnessCoverageKinds) {
+			if !Kind(kind).Valid() {
+				return c, true, fmt.Errorf("%s: holds what is not one of exec, load, sample, call", semconv.WitnessCoverageKinds)
+			}
+			c.Kinds = append(c.Kinds, Kind(kind))
+		}
+		if len(c.Kinds) == 0 {
+			return c, true, fmt.Errorf("%s: is missing", semconv.WitnessCoverageKinds)
+		}
+		if v, ok := m.Get(semconv.WitnessCoverageInterval); ok && v.Type() == pcommon.ValueTypeDouble && v.Double() > 0 && v.Double() < 86400*366 {
+			c.Interval = time.Duration(v.Double() * float64(time.Second))
+		}
+		c.ProcessesWatched = count(m, semconv.WitnessCoverageProcessesWatched)
+		c.ProcessesSeen = count(m, semconv.WitnessCoverageProcessesSeen)
+	}
+	return c, true, nil
+}
+
+func count(m pcommon.Map, name string) uint64 {
+	if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeInt && v.Int() > 0 {
+		return uint64(v.Int()) //nolint:gosec // positive
+	}
+	return 0
+}

@@ -1,0 +1,137 @@
+package witness
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+)
+
+// MaxStack is how many frames of a stack are read; the outermost beyond it are cut. The kernel gives 127.
+const MaxStack = 256
+
+// StackOf reads witness.stack of a record, innermost frame first. Members of a wrong type are read as absent.
+func StackOf(record pcommon.Map) []Frame {
+	v, ok := record.Get(semconv.WitnessStack)
+	if !ok || v.Type() != pcommon.ValueTypeSlice {
+		return nil
+	}
+	slice := v.Slice()
+	frames := make([]Frame, 0, min(slice.Len(), MaxStack))
+	for i := range min(slice.Len(), MaxStack) {
+		if element := slice.At(i); element.Type() == pcommon.ValueTypeMap {
+			frames = append(frames, frameOf(element.Map()))
+		}
+	}
+	return frames
+}
+
+// PutStack writes witness.stack of a record.
+func PutStack(record pcommon.Map, frames ...Frame) {
+	slice := record.PutEmptySlice(semconv.WitnessStack)
+	slice.EnsureCapacity(len(frames))
+	for i := range frames {
+		putFrame(slice.AppendEmpty().SetEmptyMap(), &frames[i])
+	}
+}
+
+func frameOf(m pcommon.Map) Frame {
+	f := Frame{}
+	for name, value := range m.All() {
+		switch value.Type() {
+		case pcommon.ValueTypeStr:
+			s := value.Str()
+			switch name {
+			case semconv.FramePackage:
+				f.Package = s
+			case semconv.FrameMember:
+				f.Member = s
+			case semconv.FrameSymbol:
+				f.Symbol = s
+			case semconv.FrameLanguage:
+				f.Language = s
+			case semconv.FrameModule:
+				f.Module.Path = s
+			case semconv.FrameBuildID:
+				f.Module.BuildID = s
+			case semconv.FrameSHA256:
+				f.Module.SHA256 = s
+			case semconv.FrameFile:
+				f.File = s
+			case semconv.FrameComponent:
+				f.Component = s
+			case semconv.FrameSymbolSource:
+				f.SymbolSource = s
+			case semconv.FrameOffset:
+				if offset, err := ParseOffset(s); err == nil {
+					f.Offset, f.HasOffset = offset, true
+				}
+			}
+		case pcommon.ValueTypeSlice:
+			if name == semconv.FrameFlags {
+				f.Flags = texts(m, name)
+				slices.Sort(f.Flags)
+				f.Flags = slices.Compact(f.Flags)
+			}
+		case pcommon.ValueTypeInt:
+			if name == semconv.FrameLine {
+				f.Line = int(value.Int())
+			}
+		case pcommon.ValueTypeBool:
+			if name == semconv.FrameInlined {
+				f.Inlined = value.Bool()
+			}
+		case pcommon.ValueTypeDouble:
+			if name == semconv.FrameConfidence {
+				f.Confidence = value.Double()
+			}
+		}
+	}
+	return f
+}
+
+func putFrame(m pcommon.Map, f *Frame) {
+	m.EnsureCapacity(8)
+	put(m, semconv.FramePackage, f.Package)
+	put(m, semconv.FrameMember, f.Member)
+	put(m, semconv.FrameSymbol, f.Symbol)
+	put(m, semconv.FrameLanguage, f.Language)
+	putAll(m, semconv.FrameFlags, f.Flags)
+	put(m, semconv.FrameModule, f.Module.Path)
+	put(m, semconv.FrameBuildID, f.Module.BuildID)
+	put(m, semconv.FrameSHA256, f.Module.SHA256)
+	if f.HasOffset {
+		m.PutStr(semconv.FrameOffset, FormatOffset(f.Offset))
+	}
+	put(m, semconv.FrameFile, f.File)
+	if f.Line != 0 {
+		m.PutInt(semconv.FrameLine, int64(f.Line))
+	}
+	if f.Inlined {
+		m.PutBool(semconv.FrameInlined, true)
+	}
+	put(m, semconv.FrameComponent, f.Component)
+	put(m, semconv.FrameSymbolSource, f.SymbolSource)
+	if f.Confidence != 0 {
+		m.PutDouble(semconv.FrameConfidence, f.Confidence)
+	}
+}
+
+// FormatOffset writes an offset as it travels: 0x and hex digits.
+func FormatOffset(offset uint64) string {
+	return "0x" + strconv.FormatUint(offset, 16)
+}
+
+// ParseOffset reads what FormatOffset writes.
+func ParseOffset(s string) (uint64, error) {
+	digits, ok := strings.CutPrefix(s, "0x")
+	offset, err := strconv.ParseUint(digits, 16, 64)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("an offset is 0x and up to 16 hex digits")
+	}
+	return offset, nil
+}
