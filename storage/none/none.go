@@ -20,7 +20,9 @@ func (Storage) WriteObservations(context.Context, storage.Batch) (storage.Writte
 }
 
 // WriteCoverage stores nothing.
-func (Storage) WriteCoverage(context.Context, storage.Principal, []witness.Coverage) error { return nil }
+func (Storage) WriteCoverage(context.Context, storage.Principal, []witness.Coverage) error {
+	return nil
+}
 
 // PutFinding stores nothing.
 func (Storage) PutFinding(context.Context, storage.Principal, witness.Finding) (bool, error) {
