@@ -19,7 +19,11 @@ build: ## Build bin/otelcol-witness
 
 .PHONY: run
 run: build ## Replay a real capture and serve its evidence until Ctrl-C
-	./config/replay.sh $(BINARY)
+	@echo "API      http://localhost:8686/api/v1/findings"
+	@echo "OpenAPI  http://localhost:8686/api/v1/openapi.json"
+	@echo "health   http://localhost:13133"
+	@echo "metrics  http://localhost:8888/metrics"
+	@exec $(BINARY) --config config/replay.yaml
 
 .PHONY: test
 test: ## Run all tests with the race detector
