@@ -1,0 +1,381 @@
+package finding
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// Bounds of a document.
+const (
+	MaxSize   = 64 << 20 // bytes
+	MaxErrors = 10000    // what comes behind so many errors is not read
+	maxYAML   = 8 << 20  // bytes: a parsed document is many times larger
+	maxDepth  = 64       // of YAML
+)
+
+// Reasons of errors of Parse that callers tell apart.
+var (
+	// ErrWithdrawn says that an advisory was withdrawn: it is no finding.
+	ErrWithdrawn = errors.New("the advisory was withdrawn")
+	// ErrSize says that a document is larger than MaxSize; nothing of it was read.
+	ErrSize = fmt.Errorf("is larger than %d MiB", MaxSize>>20)
+)
+
+// ItemError is the error of one item of a document. It names where, and repeats no value.
+type ItemError struct {
+	File string // as given to Parse
+	Item string // findings[3] (line 12), advisory 7; empty if it is the whole document
+	Err  error  // a *FieldError, where a member is at fault
+}
+
+func (e *ItemError) Error() string {
+	if e.Item == "" {
+		return e.File + ": " + e.Err.Error()
+	}
+	return e.File + ": " + e.Item + ": " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *ItemError) Unwrap() error { return e.Err }
+
+// Parse reads findings from a document, of at most MaxSize bytes, in one of these forms:
+//
+//   - YAML or JSON with the one member findings, a list of findings with the members of witness.Finding under their JSON
+//     names; scope is not among them. Unknown members are refused by name. In YAML every scalar is text, so that a version
+//     1.10 stays what it is; aliases and merge keys are refused, and a document has at most 8 MiB.
+//   - OSV JSON (https://ossf.github.io/osv-schema/): one advisory, an array of them, or one after the other, as one per
+//     line. There is one finding for each advisory and package: the id is the advisory's if it is about one package, and
+//     else <advisory>/<package>, or <advisory>/<ecosystem>/<package> if the package is in several ecosystems. Entries of
+//     the same package with the same symbols are one finding; if their symbols differ, further ones end in ~2, ~3 and so
+//     on, since each has versions of its own. Vulnerable symbols are read from the Go vulnerability database
+//     (ecosystem_specific.imports) and RustSec (ecosystem_specific.affects.functions).
+//
+// Each error is an *ItemError. An item at fault loses no other. An advisory that was withdrawn is left out with an error
+// that is ErrWithdrawn. Of two findings with the same id the second is an error.
+func Parse(name string, r io.Reader) ([]witness.Finding, []error) {
+	p := parser{name: name, seen: map[string]bool{}}
+	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
+	switch {
+	case err != nil:
+		p.refuse("", errors.New("cannot be read"))
+	case len(data) > MaxSize:
+		p.refuse("", ErrSize)
+	default:
+		data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+		switch start := bytes.TrimLeft(data, " \t\r\n"); {
+		case len(start) == 0:
+			p.refuse("", errors.New("is empty"))
+		case start[0] == '[':
+			p.array(data)
+		case start[0] == '{':
+			p.sequence(data)
+		default:
+			p.yaml(data)
+		}
+	}
+	return p.findings, p.errs
+}
+
+type parser struct {
+	name     string
+	findings []witness.Finding
+	errs     []error
+	seen     map[string]bool
+	items    int // of a JSON document, so far
+}
+
+func (p *parser) refuse(item string, err error) {
+	p.errs = append(p.errs, &ItemError{File: p.name, Item: item, Err: err})
+}
+
+// full says that there were too many errors to go on, and reports it once.
+func (p *parser) full() bool {
+	if len(p.errs) < MaxErrors {
+		return false
+	}
+	if len(p.errs) == MaxErrors {
+		p.refuse("", fmt.Errorf("has %d items at fault: the rest is not read", MaxErrors))
+	}
+	return true
+}
+
+func (p *parser) add(item string, f witness.Finding) {
+	if err := validate(&f); err != nil {
+		p.refuse(item, err)
+		return
+	}
+	if p.seen[f.ID] {
+		p.refuse(item, fieldError(errors.New("is the id of an earlier finding"), "id"))
+		return
+	}
+	p.seen[f.ID] = true
+	p.findings = append(p.findings, f)
+}
+
+// sequence reads JSON objects one after the other. Behind what is not JSON it goes on with the next line that starts
+// with a brace, as long as not too much had to be read twice.
+func (p *parser) sequence(data []byte) {
+	for budget := 4 * len(data); !p.full(); {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		start := 0
+		var err error
+		for !p.full() {
+			var raw json.RawMessage
+			if err = decoder.Decode(&raw); err != nil {
+				break
+			}
+			start = int(decoder.InputOffset())
+			p.items++
+			p.object(raw)
+		}
+		if err == nil || errors.Is(err, io.EOF) {
+			return
+		}
+		p.items++
+		p.refuse(fmt.Sprintf("item %d", p.items), errors.New("is not valid JSON"))
+		var syntax *json.SyntaxError
+		if budget -= len(data); errors.As(err, &syntax) {
+			budget += len(data) - int(syntax.Offset)
+		}
+		if budget < 0 {
+			p.refuse("", errors.New("has too much that is not valid JSON: the rest is not read"))
+			return
+		}
+		data = bytes.TrimLeft(data[start:], " \t\r\n")
+		next := bytes.Index(data, []byte("\n{"))
+		if next < 0 {
+			return
+		}
+		data = data[next+1:]
+	}
+}
+
+// array reads a JSON array of objects.
+func (p *parser) array(data []byte) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	_, err := decoder.Token()
+	for err == nil && decoder.More() {
+		if p.full() {
+			return
+		}
+		var raw json.RawMessage
+		if err = decoder.Decode(&raw); err == nil {
+			p.items++
+			p.object(raw)
+		}
+	}
+	if err == nil {
+		_, err = decoder.Token()
+	}
+	if err == nil {
+		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
+			return
+		}
+	}
+	p.refuse(fmt.Sprintf("item %d", p.items+1), errors.New("and what follows is not valid JSON"))
+}
+
+// object reads a document of ours, or else an advisory.
+func (p *parser) object(raw json.RawMessage) {
+	var kind struct {
+		Findings json.RawMessage `json:"findings"`
+	}
+	if json.Unmarshal(raw, &kind) != nil || kind.Findings == nil {
+		p.advisory(fmt.Sprintf("advisory %d", p.items), raw)
+		return
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw)) // valid JSON: only what it holds can be wrong
+	_, _ = decoder.Token()
+	for decoder.More() {
+		key, _ := decoder.Token()
+		if key != "findings" {
+			name, _ := key.(string)
+			p.refuse("", fieldError(errors.New("is not a known member"), "%s", short(name)))
+			var skipped json.RawMessage
+			_ = decoder.Decode(&skipped)
+			continue
+		}
+		if start, _ := decoder.Token(); start != json.Delim('[') {
+			p.refuse("", fieldError(errors.New("is not a list"), "findings"))
+			return
+		}
+		for i := 0; decoder.More(); i++ {
+			if p.full() {
+				return
+			}
+			var finding json.RawMessage
+			if decoder.Decode(&finding) != nil {
+				return
+			}
+			p.finding(fmt.Sprintf("findings[%d]", i), finding)
+		}
+		_, _ = decoder.Token()
+	}
+}
+
+// finding reads one finding of ours.
+func (p *parser) finding(item string, raw json.RawMessage) {
+	var f witness.Finding
+	if err := strict(raw, &f); err != nil {
+		p.refuse(item, err)
+		return
+	}
+	if f.Scope != "" {
+		p.refuse(item, fieldError(errors.New("is set by the server"), "scope"))
+		return
+	}
+	p.add(item, f)
+}
+
+// strict decodes JSON and refuses unknown members.
+func strict(raw json.RawMessage, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	return jsonError(decoder.Decode(into))
+}
+
+// jsonError says what encoding/json says without repeating a value.
+func jsonError(err error) error {
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &mistyped):
+		field := mistyped.Field
+		if field == "" {
+			return errors.New("is not an object")
+		}
+		return fieldError(fmt.Errorf("is not %s", typeName(mistyped.Type.Kind().String())), "%s", field)
+	}
+	if _, quoted, ok := strings.Cut(err.Error(), "json: unknown field "); ok {
+		return fieldError(errors.New("is not a known member"), "%s", short(strings.Trim(quoted, `"`)))
+	}
+	return errors.New("is not valid JSON")
+}
+
+func typeName(kind string) string {
+	switch kind {
+	case "string":
+		return "text"
+	case "slice":
+		return "a list"
+	default:
+		return "an object"
+	}
+}
+
+// short bounds the name of a member that somebody made up.
+func short(name string) string {
+	const most = 64
+	if len(name) > most {
+		return strings.ToValidUTF8(name[:most], "") + "..."
+	}
+	return name
+}
+
+// yaml reads documents of ours.
+func (p *parser) yaml(data []byte) {
+	if len(data) > maxYAML {
+		p.refuse("", fmt.Errorf("is larger than %d MiB, the most for YAML; JSON may be larger", maxYAML>>20))
+		return
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for !p.full() {
+		var document yaml.Node
+		if err := decoder.Decode(&document); err != nil {
+			if !errors.Is(err, io.EOF) {
+				p.refuse("", errors.New("is not valid YAML")) // the error text would quote it
+			}
+			return
+		}
+		p.yamlDocument(&document)
+	}
+}
+
+func (p *parser) yamlDocument(document *yaml.Node) {
+	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 || document.Content[0].Kind != yaml.MappingNode {
+		p.refuse("", errors.New("has no member findings"))
+		return
+	}
+	root := document.Content[0]
+	var list *yaml.Node
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if key := root.Content[i]; key.Value != "findings" || list != nil {
+			p.refuse(fmt.Sprintf("line %d", key.Line), fieldError(errors.New("is not a known member"), "%s", short(key.Value)))
+			return
+		}
+		list = root.Content[i+1]
+	}
+	if list == nil || list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
+		return
+	}
+	if list.Kind != yaml.SequenceNode {
+		p.refuse(fmt.Sprintf("line %d", list.Line), fieldError(errors.New("is not a list"), "findings"))
+		return
+	}
+	for i, node := range list.Content {
+		if p.full() {
+			return
+		}
+		item := fmt.Sprintf("findings[%d] (line %d)", i, node.Line)
+		value, err := plain(node, 0)
+		if err != nil {
+			p.refuse(item, err)
+			continue
+		}
+		raw, err := json.Marshal(value)
+		if err != nil {
+			p.refuse(item, errors.New("is not valid"))
+			continue
+		}
+		p.finding(item, raw)
+	}
+}
+
+// plain is a YAML node as JSON has it, every scalar as text.
+func plain(node *yaml.Node, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("line %d: is nested deeper than %d", node.Line, maxDepth)
+	}
+	switch node.Kind {
+	case yaml.ScalarNode:
+		if node.Tag == "!!null" {
+			return nil, nil
+		}
+		return node.Value, nil
+	case yaml.SequenceNode:
+		list := make([]any, 0, len(node.Content))
+		for _, element := range node.Content {
+			value, err := plain(element, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, value)
+		}
+		return list, nil
+	case yaml.MappingNode:
+		object := make(map[string]any, len(node.Content)/2)
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key := node.Content[i]
+			if _, twice := object[key.Value]; twice || key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
+				return nil, fmt.Errorf("line %d: has a member twice, a merge key, or one that is not text", key.Line)
+			}
+			value, err := plain(node.Content[i+1], depth+1)
+			if err != nil {
+				return nil, err
+			}
+			object[key.Value] = value
+		}
+		return object, nil
+	default:
+		return nil, fmt.Errorf("line %d: aliases are not supported", node.Line)
+	}
+}
