@@ -1,0 +1,144 @@
+package privacy
+
+import (
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxPath is the longest path that is kept, in bytes.
+const MaxPath = 4096
+
+// Path is a path without what names a person, a process or an instance.
+type Path struct {
+	// Canonical is empty when the text cannot be a path.
+	Canonical string
+	// Deleted says that the path ended in " (deleted)".
+	Deleted bool
+	// Collapsed says that the name meant something only inside one process or for a moment (temporary files, memfd,
+	// /dev/fd): two files that collapse to the same path need not be the same.
+	Collapsed bool
+}
+
+// deletedSuffix is what the kernel appends to the path of a file that has no name any more.
+const deletedSuffix = " (deleted)"
+
+// CanonicalPath folds a path: home directories, temporary names, memfd, file descriptors, process, pod and container ids.
+// What it returns it leaves alone, an instance's mark (Instance) included.
+func CanonicalPath(raw string) Path {
+	p := Path{Canonical: raw}
+	for strings.HasSuffix(p.Canonical, deletedSuffix) {
+		p.Canonical, p.Deleted = strings.TrimSuffix(p.Canonical, deletedSuffix), true
+	}
+	if len(p.Canonical) > MaxPath || !utf8.ValidString(p.Canonical) || strings.ContainsFunc(p.Canonical, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		p.Canonical = ""
+		return p
+	}
+	if isInstance(p.Canonical) {
+		return p
+	}
+	folded, collapsed := fold(p.Canonical, 0)
+	if !collapsed {
+		folded = scrub(folded, inPath)
+		// A rule may have uncovered what folds again.
+		for range 4 {
+			again, c := fold(folded, 0)
+			if again = scrub(again, inPath); again == folded {
+				break
+			}
+			folded, collapsed = again, collapsed || c
+		}
+	}
+	p.Canonical, p.Collapsed = folded, collapsed
+	return p
+}
+
+// Instance tells apart what collapsed: it appends to the collapsed path a keyed digest of the raw path and of what else
+// identifies the file (the process that has it). CanonicalPath leaves the result alone.
+func Instance(key []byte, collapsed, raw string, process ...string) string {
+	raw = strings.TrimSuffix(raw, deletedSuffix)
+	return collapsed + "/#" + digest(key, 4, append([]string{"instance", raw}, process...)...)
+}
+
+// isInstance reports whether p is a collapsed path with a mark.
+func isInstance(p string) bool {
+	for _, collapsed := range []string{Temp, Memfd, FD} {
+		if mark, ok := strings.CutPrefix(p, collapsed+"/#"); ok {
+			return len(mark) == 8 && isLowerHex(mark)
+		}
+	}
+	return false
+}
+
+var (
+	// temporary directories: what is below them has a name of its own.
+	temporary = regexp.MustCompile(`^(?:/private)?/(?:tmp|var/tmp|dev/shm|run/shm|var/folders)(?:/+|$)|^(?i:[a-z]:[\\/]+(?:windows[\\/]+)?te?mp[\\/])`)
+	// windowsTemporary is below a user's home.
+	windowsTemporary = regexp.MustCompile(`(?i)[\\/]appdata[\\/]+local[\\/]+temp(?:[\\/]|$)`)
+	memfd            = regexp.MustCompile(`^/*memfd:|^/SYSV[0-9a-fA-F]{8}$|^/dev/zero$|^/anon_hugepage$`)
+	descriptor       = regexp.MustCompile(`^/dev/fd/|^/proc/(?:\d+|self|thread-self|<pid>)(?:/task/\d+)?/(?:fd|map_files)/`)
+	// processRoot leads to the root of a process, containerRoot to that of a container: rules begin anew behind them.
+	processRoot   = regexp.MustCompile(`^/proc/(?:\d+|<pid>)(?:/task/\d+)?/(?:root|cwd)/`)
+	containerRoot = regexp.MustCompile(`^(/(?:[^/]+/)*?(?:docker/(?:overlay2|overlay|aufs/\w+)|storage/overlay|docker/rootfs/overlayfs|k8s\.io|moby|default|snapshots|containers|sandboxes)/)([0-9a-zA-Z<>_-]+)((?:/(?:merged|diff|fs|rootfs|root))/|/(?:merged|diff|fs|rootfs)$)`)
+	homes         = regexp.MustCompile(`^(/(?:(?:var|export|usr|mnt|data|nfs|srv|vol|private|System/Volumes/Data)/)?(?:home|Users)/+)[^/]+`)
+	media         = regexp.MustCompile(`^((?:/run)?/media/)[^/]+/`)
+	windowsHomes  = regexp.MustCompile(`(?i)^((?:[\\/]{2}[?.][\\/])?[a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/]+`)
+	tilde         = regexp.MustCompile(`^~[^/\\]*`)
+	share         = regexp.MustCompile(`^\\\\[^\\?.<][^\\]*\\`)
+	podDirectory  = regexp.MustCompile(`(/kubelet/pods/)[^/]+`)
+	longHex       = regexp.MustCompile(`(?:sha256)?[/-][0-9a-f]{64}\b`)
+)
+
+// fold applies the rules at the root that p begins at.
+func fold(p string, depth int) (folded string, collapsed bool) {
+	if p == "" || p[0] != '/' && p[0] != '\\' && p[0] != '~' && p[0] != 'm' && (len(p) < 2 || p[1] != ':') {
+		return p, false
+	}
+	for strings.HasPrefix(p, "//") {
+		p = p[1:]
+	}
+	if depth < 4 {
+		if at := processRoot.FindStringIndex(p); at != nil {
+			rest, collapsed := fold(p[at[1]-1:], depth+1)
+			if collapsed {
+				return rest, true
+			}
+			kind := p[strings.LastIndexByte(p[:at[1]-1], '/') : at[1]-1]
+			return "/proc/" + PID + kind + rest, false
+		}
+		if at := containerRoot.FindStringSubmatchIndex(p); at != nil {
+			end := at[1]
+			if p[end-1] != '/' {
+				return p[at[2]:at[3]] + ID + p[at[6]:at[7]], false
+			}
+			rest, collapsed := fold(p[end-1:], depth+1)
+			if collapsed {
+				return rest, true
+			}
+			return p[at[2]:at[3]] + ID + p[at[6]:end-1] + rest, false
+		}
+	}
+	switch {
+	case temporary.MatchString(p) || windowsTemporary.MatchString(p):
+		return Temp, true
+	case memfd.MatchString(p):
+		return Memfd, true
+	case descriptor.MatchString(p):
+		return FD, true
+	}
+	p = homes.ReplaceAllString(p, "${1}"+User)
+	p = media.ReplaceAllString(p, "${1}"+User+"/")
+	p = windowsHomes.ReplaceAllString(p, "${1}"+User)
+	p = tilde.ReplaceAllString(p, "~"+User)
+	p = share.ReplaceAllString(p, `\\<host>\`)
+	p = podDirectory.ReplaceAllString(p, "${1}"+UID)
+	if strings.Contains(p, "-") || len(p) > 64 {
+		p = longHex.ReplaceAllStringFunc(p, func(m string) string {
+			if strings.HasPrefix(m, "sha256") {
+				return m // a digest
+			}
+			return m[:1] + ID
+		})
+	}
+	return p, false
+}

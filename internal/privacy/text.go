@@ -1,0 +1,222 @@
+package privacy
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What stands in place of what was taken out.
+const (
+	Secret = "<secret>"
+	Net    = "<ip>"
+	Mail   = "<email>"
+	ID     = "<id>"
+	UID    = "<uid>"
+	User   = "<user>"
+	PID    = "<pid>"
+	Temp   = "<tmp>"
+	Memfd  = "<memfd>"
+	FD     = "<fd>"
+	// Redacted stands for a whole text.
+	Redacted = "<text>"
+)
+
+// MaxText is how many bytes of a text are looked at; a longer one is Redacted.
+const MaxText = 16 << 10
+
+// use says where a rule applies.
+type use uint8
+
+const (
+	inText use = 1 << iota // free text
+	inName                 // names, versions, tags
+	inPath                 // paths
+	always = inText | inName | inPath
+)
+
+// A rule replaces what it matches. It is only tried where one of its hints is in the text: in lower case when fold is set.
+type rule struct {
+	use     use
+	hints   []string
+	fold    bool
+	pattern *regexp.Regexp
+	with    string
+}
+
+// keyword is the segment of a key that makes its value a secret.
+const keyword = `(?:pass|passwd|password|passwort|passphrase|pwd|secrets?|tokens?|jwt|apikey|api[_-]key|accesskey|access[_-]key|` +
+	`secretkey|secret[_-]key|privatekey|private[_-]key|signing[_-]key|encryption[_-]key|accesstoken|authtoken|refreshtoken|idtoken|` +
+	`clientsecret|credentials?|creds?|auth|sessionid|session[_-]id|sid|cookie|dbpass|userpass|pgpassword|mysql_pwd)`
+
+// value is what follows a key; placeholders are no values.
+const value = `(?:"[^"<]*"?|'[^'<]*'?|[^\s"'&;,|<>)}\]]+)`
+
+var keyHints = []string{"pass", "pwd", "secret", "token", "key", "cred", "auth", "session", "sid", "cookie", "jwt"}
+
+// rules are tried in this order; all of them are linear (RE2).
+var rules = []rule{
+	{always, []string{"-----BEGIN"}, false, regexp.MustCompile(`-----BEGIN [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE)[A-Z ]{0,10}-----(?:[^-]|-[^-])*(?:-----END [A-Z0-9 ]{0,50}-----)?`), Secret},
+	{always, []string{"eyJ"}, false, regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?`), Secret},
+	{always, tokenHints, false, tokens, Secret},
+	{always, []string{"://"}, false, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@"'<>]+@`), "${1}" + Secret + "@"},
+	{inText | inName, []string{"bearer ", "basic ", "authorization"}, true, regexp.MustCompile(`(?i)\b(bearer|basic|authorization: ?[a-z]+|x-[a-z-]*(?:key|token):) +[A-Za-z0-9+/._~=-]{6,}`), "${1} " + Secret},
+	{always, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}["']?\s?=\s?)` + value), "${1}" + Secret},
+	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,3}(?:["']\s?:\s?|:\s))` + value), "${1}" + Secret},
+	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|\s)--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}\s+)` + value), "${1}" + Secret},
+	{inText, []string{"mysql", "mariadb", "sshpass", "redis-cli", "openssl", "ldap", "zip ", "7z "}, false, regexp.MustCompile(`(\b(?:mysql\w*|mariadb\w*|sshpass|redis-cli|openssl|ldap\w+|zip|7z)\b[^|;\n<]*?\s-(?:[apkPwW]|pass[a-z]*))( ?)(?:[^\s<|;-][^\s<|;]*)`), "${1}${2}" + Secret},
+	{inText, []string{" -u", " --user", " --proxy-user"}, false, regexp.MustCompile(`(\s(?:-u|--user|--proxy-user)[ =]?)[^\s:<]+:[^\s<]+`), "${1}" + Secret},
+	{inText | inName, []string{"@"}, false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail},
+	{inText | inName, []string{"/home/", "/Users/", "/media/"}, false, regexp.MustCompile(`(/(?:home|Users|media)/)[^/\s"'<>:;,)]+`), "${1}" + User},
+	{inText | inName, []string{`\users\`, "/users/", `\documents and settings\`}, true, regexp.MustCompile(`(?i)([a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/\s"'<>:;,)]+`), "${1}" + User},
+	{inText | inName, []string{"~"}, false, regexp.MustCompile(`(^|[\s"'=])~[A-Za-z_][A-Za-z0-9_.-]*`), "${1}~" + User},
+	{always, []string{"/user/"}, false, regexp.MustCompile(`(/run/user/)\d+`), "${1}" + UID},
+	{always, []string{"/proc/"}, false, regexp.MustCompile(`(/proc/)\d+(?:/task/\d+)?`), "${1}" + PID},
+	{inText | inName, []string{"/tmp/", "/dev/shm/", "/var/folders/"}, false, regexp.MustCompile(`(?:/private)?(?:/var)?(?:/tmp/|/dev/shm/|/folders/)[^\s"'<>:;,)]+`), Temp},
+	{inText | inName, []string{"memfd:"}, false, regexp.MustCompile(`/?memfd:[^\s"'<>:;,)]+`), Memfd},
+	{always, []string{"pod"}, false, regexp.MustCompile(`(\bpods?[/-]?|-pod)[0-9a-fA-F]{8}(?:[-_][0-9a-fA-F]{4}){3}[-_][0-9a-fA-F]{12}`), "${1}" + UID},
+	{always, []string{".scope", "docker", "containerd", "crio", "libpod"}, false, regexp.MustCompile(`\b((?:cri-containerd|docker|crio|crio-conmon|libpod|containerd)[-:/])[0-9a-f]{64}\b`), "${1}" + ID},
+}
+
+// Tokens of services that are known by their form alone.
+var (
+	tokenHints = []string{
+		"gh", "github_pat_", "AKIA", "ASIA", "ABIA", "ACCA", "xox", "xapp-", "glpat-", "gldt-", "glrt-", "dckr_", "npm_", "pypi-", "AIza",
+		"ya29.", "sk_live_", "rk_live_", "sk_test_", "sk-", "hf_", "SG.", "hvs.", "dop_v1_", "shpat_", "lin_api_", "dapi", "hooks.slack.com",
+	}
+	tokens = regexp.MustCompile(`(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,}|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}|xox[abeoprs]-[A-Za-z0-9-]{8,}` +
+		`|xapp-[A-Za-z0-9-]{8,}|gl(?:pat|dt|rt)-[A-Za-z0-9_-]{16,}|dckr_(?:pat|oat)_[A-Za-z0-9_-]{16,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}` +
+		`|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|\bsk-[A-Za-z0-9_-]{20,}|\bhf_[A-Za-z0-9]{20,}` +
+		`|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|hvs\.[A-Za-z0-9_-]{16,}|dop_v1_[a-f0-9]{40,}|shpat_[a-fA-F0-9]{20,}|lin_api_[A-Za-z0-9]{20,}` +
+		`|\bdapi[a-f0-9]{32}\b|hooks\.slack\.com/services/[A-Za-z0-9/_-]{10,})`)
+)
+
+// Text takes private data out of free text: addresses, secrets, mail and IP addresses, users, process and pod ids,
+// temporary names. It is the last net: structured fields are removed, not scrubbed. Text(Text(s)) == Text(s).
+func Text(s string) string { return scrub(s, inText) }
+
+// Name does the same to a name, version or tag, where numbers with dots are no IP addresses. Name(Name(s)) == Name(s).
+func Name(s string) string { return scrub(s, inName) }
+
+// HasToken reports whether s contains a secret that is known by its form alone.
+func HasToken(s string) bool {
+	return containsAny(s, tokenHints) && tokens.MatchString(s)
+}
+
+// scrub applies the rules until nothing changes: what it returns, it leaves alone.
+func scrub(s string, where use) string {
+	if len(s) > MaxText {
+		return Redacted
+	}
+	s = printable(s)
+	for range 5 {
+		before := s
+		s = once(s, where)
+		if s == before {
+			return s
+		}
+	}
+	return Redacted
+}
+
+func once(s string, where use) string {
+	folded := ""
+	for i := range rules {
+		r := &rules[i]
+		if r.use&where == 0 {
+			continue
+		}
+		if r.fold {
+			if folded == "" {
+				folded = strings.ToLower(s)
+			}
+			if !containsAny(folded, r.hints) {
+				continue
+			}
+		} else if !containsAny(s, r.hints) {
+			continue
+		}
+		if replaced := r.pattern.ReplaceAllString(s, r.with); replaced != s {
+			s, folded = replaced, ""
+		}
+	}
+	if where == inText {
+		s = network(s)
+	}
+	return addresses(s)
+}
+
+func containsAny(s string, hints []string) bool {
+	for _, hint := range hints {
+		if strings.Contains(s, hint) {
+			return true
+		}
+	}
+	return false
+}
+
+// network replaces IP addresses, the loopback and unspecified ones apart, and hardware addresses.
+func network(s string) string {
+	if strings.Count(s, ".") < 3 && strings.Count(s, ":") < 2 {
+		return s
+	}
+	var out []byte
+	done := 0
+	for i := 0; i < len(s); {
+		if !isHex(s[i]) && s[i] != ':' || i > 0 && isWord(s[i-1]) {
+			i++
+			continue
+		}
+		end := i
+		for end < len(s) && (isHex(s[end]) || s[end] == ':' || s[end] == '.') {
+			end++
+		}
+		token := strings.TrimRight(s[i:end], ".:")
+		next := i + len(token)
+		// 1.2.3.4-1ubuntu2 is a version, 1.2.3.4:80 and 10.0.0.1/8 are not.
+		clean := next == len(s) || !isWord(s[next]) && s[next] != '-' && s[next] != '+' && s[next] != '~' && s[next] != '_'
+		if clean && (i == 0 || strings.IndexByte("-_+~@.", s[i-1]) < 0 || s[i-1] == '@') && isNetwork(token) {
+			out = append(append(out, s[done:i]...), Net...)
+			done = next
+		}
+		i = max(end, i+1)
+	}
+	if done == 0 {
+		return s
+	}
+	return string(append(out, s[done:]...))
+}
+
+func isNetwork(token string) bool {
+	if len(token) < 3 || strings.IndexAny(token, "0123456789") < 0 {
+		return false
+	}
+	if strings.Count(token, ":") == 5 && len(token) == 17 && !strings.Contains(token, "::") {
+		return true // a hardware address
+	}
+	host := token
+	if strings.Count(token, ".") == 3 && strings.Count(token, ":") == 1 {
+		host, _, _ = strings.Cut(token, ":")
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && !address.IsLoopback() && !address.IsUnspecified()
+}
+
+// printable makes s valid UTF-8 without control characters other than tab and newline.
+func printable(s string) string {
+	clean := true
+	for i := 0; i < len(s) && clean; i++ {
+		clean = s[i] >= ' ' && s[i] < 0x7f || s[i] == '\t' || s[i] == '\n'
+	}
+	if clean {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || r != '\t' && r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+			return '?'
+		}
+		return r
+	}, s)
+}

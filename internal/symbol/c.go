@@ -1,0 +1,134 @@
+package symbol
+
+import (
+	"strings"
+)
+
+// affixes cuts what tools add around a symbol: a kernel module in brackets, an offset in the function, an ELF version.
+func (b *builder) affixes(raw string, kernel bool) string {
+	text := raw
+	if kernel {
+		if name, module, ok := strings.Cut(text, " ["); ok && strings.HasSuffix(module, "]") && isIdentifier(module[:len(module)-1]) {
+			text, b.pkg, b.language = name, module[:len(module)-1], Kernel
+		}
+	}
+	if name, offset, ok := strings.Cut(text, "+0x"); ok && isOffset(offset) {
+		text = name
+	}
+	if name, version, ok := strings.Cut(text, "@"); ok && name != "" {
+		version = strings.TrimPrefix(version, "@")
+		if version == "plt" {
+			text = name
+			b.flag(FlagThunk)
+		} else if isVersion(version) {
+			text = name
+			b.flag(FlagVersioned)
+		}
+	}
+	return text
+}
+
+// isOffset reports whether s is hex, or hex/0xhex, of at most 8 digits each.
+func isOffset(s string) bool {
+	offset, size, both := strings.Cut(s, "/0x")
+	return isShortHex(offset) && (!both || isShortHex(size))
+}
+
+func isShortHex(s string) bool {
+	if s == "" || len(s) > 8 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+// isVersion reports whether s can be an ELF symbol version.
+func isVersion(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && s[i] != '_' && s[i] != '.' && s[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// cloneSuffixes are what compilers append to the name of a copy or part of a function; digits may follow.
+var cloneSuffixes = map[string][]string{
+	"isra": nil, "part": nil, "constprop": nil, "cold": {FlagCold}, "unlikely": {FlagCold}, "lto_priv": nil, "llvm": nil,
+	"__uniq": nil, "localalias": nil, "clone": nil, "ifunc": nil, "resolver": nil, "default": nil, "specialized": nil,
+	"warm": nil, "split": nil, "exit": nil, "startup": nil, "hot": nil, "extracted": nil, "outlined": nil, "local": nil,
+	"_omp_fn": nil, "simdclone": nil, "constant": nil, "alias": nil, "str": nil,
+}
+
+// clones cuts the suffixes of compiler clones, and flags them.
+func (b *builder) clones(text string) string {
+	base, rest, ok := strings.Cut(text, ".")
+	if !ok || base == "" {
+		return text
+	}
+	flags := []string{FlagCompilerClone}
+	for part := range strings.SplitSeq(rest, ".") {
+		if isNumber(part) {
+			continue
+		}
+		more, known := cloneSuffixes[part]
+		if !known && !isTarget(part) {
+			return text
+		}
+		flags = append(flags, more...)
+	}
+	b.flag(flags...)
+	return base
+}
+
+// isTarget reports whether part is the suffix of a function that is compiled for several processors.
+func isTarget(part string) bool {
+	for _, prefix := range []string{"arch_", "avx", "sse", "bmi", "fma", "popcnt", "haswell", "skylake", "neon", "sve"} {
+		if strings.HasPrefix(part, prefix) {
+			return isIdentifier(part) && len(part) <= 32
+		}
+	}
+	return false
+}
+
+func isNumber(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// c reads a symbol of C or of the kernel, without affixes and clone suffixes.
+func (b *builder) c(text string) bool {
+	if b.language == Kernel || strings.HasPrefix(text, "__pfx_") {
+		for _, prefix := range []string{"__pfx_", "__cfi_"} {
+			if name, ok := strings.CutPrefix(text, prefix); ok {
+				text = name
+				b.flag(FlagPadding)
+			}
+		}
+	}
+	if !isIdentifier(text) {
+		return false
+	}
+	b.member = text
+	return true
+}
+
+// kernelAliases adds the name of a system call that people know.
+func (b *builder) kernelAliases() {
+	for _, prefix := range []string{"__x64_", "__ia32_", "__arm64_", "__se_", "__do_"} {
+		if name, ok := strings.CutPrefix(b.member, prefix); ok && (strings.HasPrefix(name, "sys_") || strings.HasPrefix(name, "compat_sys_")) {
+			b.aliases = append(b.aliases, name)
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package symbol
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// goPackages are the packages of the standard library with one path element, by which a Go symbol without a slash is told.
+var goPackages = func() map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq("bufio bytes cmp context crypto embed encoding errors expvar flag fmt hash html " +
+		"image io iter log main maps math mime net os path plugin reflect regexp runtime slices sort strconv strings " +
+		"structs sync syscall testing time unicode unique unsafe weak") {
+		set[name] = true
+	}
+	return set
+}()
+
+// golang reads a Go symbol as the linker, the line table or the vulnerability database writes it.
+func (b *builder) golang(raw string) bool {
+	for _, prefix := range []string{"type:", "type.", "go:", "go.", "gclocals", "runtime.gcbits."} {
+		if strings.HasPrefix(raw, prefix) {
+			return false // the compiler's data
+		}
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(raw, ".abi0"), ".abiinternal"), "·f")
+	text, ok := b.dropTypeArguments(text)
+	if !ok {
+		return false
+	}
+	slash := strings.LastIndexByte(text, '/')
+	dot := strings.IndexByte(text[slash+1:], '.')
+	if dot < 0 {
+		// Assembly and C in a Go program.
+		b.language = C
+		return slash < 0 && b.c(text)
+	}
+	dot += slash + 1
+	// gopkg.in/yaml.v3 has its version in the last element, which people write without the linker's %2e.
+	if rest := text[dot+1:]; strings.HasPrefix(text, "gopkg.in/") && len(rest) > 1 && rest[0] == 'v' {
+		if version, _, ok := strings.Cut(rest[1:], "."); ok && isNumber(version) {
+			dot += len("v.") + len(version)
+		}
+	}
+	pkg, ok := decodePackage(text[:dot])
+	if !ok || !isImportPath(pkg) {
+		return false
+	}
+	b.pkg = pkg
+	return b.golangMember(text[dot+1:])
+}
+
+// dropTypeArguments cuts [...] wherever they are balanced.
+func (b *builder) dropTypeArguments(text string) (string, bool) {
+	if strings.IndexByte(text, '[') < 0 {
+		return text, strings.IndexByte(text, ']') < 0
+	}
+	var out strings.Builder
+	depth := 0
+	for i := range len(text) {
+		switch c := text[i]; c {
+		case '[':
+			depth++
+		case ']':
+			if depth--; depth < 0 {
+				return "", false
+			}
+		default:
+			if depth == 0 {
+				out.WriteByte(c)
+			}
+		}
+	}
+	b.flag(FlagGeneric)
+	return out.String(), depth == 0
+}
+
+// decodePackage undoes the linker's %xx in a package path.
+func decodePackage(s string) (string, bool) {
+	if strings.IndexByte(s, '%') < 0 {
+		return s, true
+	}
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			out.WriteByte(s[i])
+			continue
+		}
+		if i+2 >= len(s) {
+			return "", false
+		}
+		c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		out.WriteByte(byte(c))
+		i += 2
+	}
+	return out.String(), true
+}
+
+// golangMember reads what is behind the package: Func, Type.Method or (*Type).Method, with what the compiler appends for
+// closures, loop bodies and wrappers, and with the names of functions that were inlined around a closure.
+func (b *builder) golangMember(text string) bool {
+	if name, ok := strings.CutSuffix(text, "-fm"); ok {
+		text = name
+		b.flag(FlagThunk)
+	}
+	parts := strings.Split(text, ".")
+	// Initialization of the package's variables and of its maps.
+	switch {
+	case len(parts) > 2 && parts[0] == "glob" && parts[1] == "":
+		parts = append([]string{"init"}, parts[2:]...)
+	case len(parts) > 1 && parts[0] == "map" && parts[1] == "init":
+		parts = parts[1:]
+	}
+	if name, number, ok := strings.Cut(parts[0], "#"); ok && name == "init" && isNumber(number) {
+		parts[0] = "init"
+	}
+	if parts[0] == "init" {
+		b.flag(FlagInit)
+	}
+	names := parts[:0]
+	pointers := [2]bool{}
+	for i, part := range parts {
+		if name, ok := b.loopBody(part); ok {
+			part = name
+		}
+		if i > 0 {
+			if flag := closureFlag(part); flag != "" {
+				b.flag(flag)
+				continue
+			}
+		}
+		name, pointer := part, false
+		if len(part) > 3 && strings.HasPrefix(part, "(*") && part[len(part)-1] == ')' {
+			name, pointer = part[2:len(part)-1], true
+		}
+		// A local type has a number: T·1.
+		if base, number, ok := strings.Cut(name, "·"); ok && isNumber(number) {
+			name = base
+		}
+		if !isGoIdentifier(name) {
+			return false
+		}
+		if len(names) < len(pointers) {
+			pointers[len(names)] = pointer
+		}
+		names = append(names, name)
+	}
+	if len(names) > 8 {
+		return false
+	}
+	size := min(len(names), 2)
+	switch {
+	case names[0] == "init" && !pointers[0], size == 2 && pointers[1]:
+		size = 1 // what follows is of an inlined function
+	case size == 1 && pointers[0]:
+		return false
+	}
+	b.member = strings.Join(names[:size], ".")
+	if rest := names[size:]; len(rest) > 0 {
+		b.aliases = append(b.aliases, "?."+strings.Join(rest[:min(len(rest), 2)], "."))
+		b.flag(FlagInlinedClone)
+		b.doubt = 0.5
+	}
+	return true
+}
+
+// loopBody cuts -rangeN, the body of a range-over-func loop.
+func (b *builder) loopBody(part string) (string, bool) {
+	at := strings.LastIndex(part, "-range")
+	if at <= 0 || !isNumber(part[at+len("-range"):]) {
+		return "", false
+	}
+	b.flag(FlagClosure)
+	return part[:at], true
+}
+
+// closureFlag is the flag of a component that names no function of its own, else empty.
+func closureFlag(part string) string {
+	switch {
+	case isNumber(part):
+		return FlagClosure
+	case isNumber(strings.TrimPrefix(part, "func")) && strings.HasPrefix(part, "func"):
+		return FlagClosure
+	case isNumber(strings.TrimPrefix(part, "gowrap")) && strings.HasPrefix(part, "gowrap"),
+		isNumber(strings.TrimPrefix(part, "deferwrap")) && strings.HasPrefix(part, "deferwrap"):
+		return FlagThunk
+	}
+	return ""
+}
+
+// golangAliases adds the names of code that was copied into another package: vendored, or bundled into net/http.
+func (b *builder) golangAliases() {
+	if original, ok := strings.CutPrefix(b.pkg, "vendor/"); ok {
+		b.flag(FlagGorootVendored)
+		b.aliases = append(b.aliases, original+"."+b.member)
+	} else if at := strings.LastIndex(b.pkg, "/vendor/"); at > 0 {
+		b.flag(FlagVendored)
+		b.aliases = append(b.aliases, b.pkg[at+len("/vendor/"):]+"."+b.member)
+	}
+	if original, ok := strings.CutPrefix(b.member, "http2"); ok && b.pkg == "net/http" && original != "" && original[0] != '.' {
+		b.aliases = append(b.aliases, "golang.org/x/net/http2."+original)
+	}
+}
+
+// isImportPath reports whether s is what the go command takes as an import path.
+func isImportPath(s string) bool {
+	if s == "" || len(s) > 512 {
+		return false
+	}
+	for element := range strings.SplitSeq(s, "/") {
+		if element == "" || element == "." || element == ".." {
+			return false
+		}
+		for i := range len(element) {
+			if c := element[i]; !isAlphanumeric(c) && c != '.' && c != '-' && c != '_' && c != '~' && c != '+' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isGoMember reports whether s is a canonical Func or Type.Method.
+func isGoMember(s string) bool {
+	first, second, both := strings.Cut(s, ".")
+	if !isGoIdentifier(first) {
+		return false
+	}
+	return !both || first != "init" && isGoIdentifier(second) && closureFlag(second) == ""
+}
+
+func isGoIdentifier(s string) bool {
+	if s == "" || len(s) > 256 {
+		return false
+	}
+	for i, r := range s {
+		if r != '_' && !isLetter(r) && (i == 0 || !unicode.IsDigit(r)) {
+			return false
+		}
+	}
+	return true
+}
+
+func isLetter(r rune) bool { return unicode.IsLetter(r) || r == '·' }

@@ -1,0 +1,270 @@
+package symbol
+
+import (
+	"strings"
+
+	"github.com/ianlancetaylor/demangle"
+)
+
+// rustMangled reads a mangled Rust name without suffixes, of either scheme.
+func (b *builder) rustMangled(mangled string) bool {
+	text, err := demangle.ToString(mangled, demangle.NoTemplateParams, demangle.MaxLength(12))
+	if err != nil && strings.HasPrefix(mangled, "_R") {
+		text, err = separated(mangled)
+	}
+	if err != nil || len(text) >= 1<<12 {
+		return false
+	}
+	b.language = Rust
+	return b.rustPath(text)
+}
+
+// maxSeparators bounds how many places separated tries.
+const maxSeparators = 8
+
+// separated demangles names with an empty identifier before one that begins with its length: in "03MIN" the demangler
+// takes 03 for a length. The _ that the grammar allows behind a length keeps the two apart.
+func separated(mangled string) (string, error) {
+	var places []int
+	for i := 2; i+1 < len(mangled) && len(places) < maxSeparators; i++ {
+		if mangled[i] == '0' && mangled[i+1] >= '0' && mangled[i+1] <= '9' && (mangled[i-1] < '0' || mangled[i-1] > '9' || len(places) > 0 && places[len(places)-1] == i) {
+			places = append(places, i+1)
+		}
+	}
+	err := demangle.ErrNotMangledName
+	for subset := 1; subset < 1<<len(places); subset++ {
+		var candidate strings.Builder
+		done := 0
+		for n, place := range places {
+			if subset&(1<<n) != 0 {
+				candidate.WriteString(mangled[done:place])
+				candidate.WriteByte('_')
+				done = place
+			}
+		}
+		candidate.WriteString(mangled[done:])
+		var text string
+		if text, err = demangle.ToString(candidate.String(), demangle.NoTemplateParams, demangle.MaxLength(12)); err == nil {
+			return text, nil
+		}
+	}
+	return "", err
+}
+
+// rustPath reads a demangled Rust path: a::b, <T>::m, <T as Trait>::m, a::<impl Trait for T>::m, with generic arguments,
+// closures and shims wherever they may be.
+func (b *builder) rustPath(text string) bool {
+	segments, trait, ok := b.rustSegments(text, 0)
+	if !ok || len(segments) == 0 {
+		return false
+	}
+	b.setRust(segments)
+	if len(trait) > 0 {
+		b.aliases = append(b.aliases, strings.Join(trait, "::"))
+	}
+	return isRustPath(b.pkg, b.member)
+}
+
+func (b *builder) setRust(segments []string) {
+	if len(segments) == 1 {
+		b.pkg, b.member = "", segments[0]
+		return
+	}
+	b.pkg, b.member = segments[0], strings.Join(segments[1:], "::")
+}
+
+// rustSegments are the path's identifiers, and those of the trait's function when it implements one.
+func (b *builder) rustSegments(text string, depth int) (segments, trait []string, ok bool) {
+	if depth > 16 {
+		return nil, nil, false
+	}
+	inTrait := false
+	for text != "" {
+		part, rest, ok := nextSegment(text)
+		if !ok {
+			return nil, nil, false
+		}
+		text = rest
+		switch {
+		case part == "{closure}" || part == "{{closure}}" || strings.HasPrefix(part, "{closure"):
+			b.flag(FlagClosure)
+		case strings.HasPrefix(part, "{shim") || strings.HasPrefix(part, "{{vtable.shim") || part == "{{shim}}":
+			b.flag(FlagShim)
+		case part[0] == '{':
+			// {impl#0}, {constant#1} and the like have no name.
+		case part[0] == '<':
+			inner := part[1 : len(part)-1]
+			self, of := inner, ""
+			if rest, isImpl := strings.CutPrefix(inner, "impl "); isImpl {
+				if of, self, isImpl = cutTop(rest, " for "); !isImpl {
+					self, of = rest, ""
+				}
+				segments = nil // the path before it is where the impl was written
+			} else if len(segments) > 0 {
+				b.flag(FlagGeneric) // turbofish
+				continue
+			} else if a, as, isAs := cutTop(inner, " as "); isAs {
+				self, of = a, as
+			}
+			if of != "" {
+				path, _, ok := b.rustType(of, depth)
+				if !ok {
+					return nil, nil, false
+				}
+				trait, inTrait = path, true
+			}
+			path, named, ok := b.rustType(self, depth)
+			switch {
+			case ok && named:
+				segments = path
+			case inTrait:
+				// An implementation for a type without a path is known by its trait.
+				segments, trait, inTrait = trait, nil, false
+				b.doubt = 0.3
+			case ok:
+				segments = path
+			default:
+				return nil, nil, false
+			}
+		default:
+			name, ok := b.rustName(part)
+			if !ok {
+				return nil, nil, false
+			}
+			segments = append(segments, name)
+			if inTrait {
+				trait = append(trait, name)
+			}
+		}
+		if len(segments) > 64 {
+			return nil, nil, false
+		}
+	}
+	return segments, trait, true
+}
+
+// rustName is an identifier without its generic arguments.
+func (b *builder) rustName(part string) (string, bool) {
+	if at := strings.IndexByte(part, '<'); at > 0 && part[len(part)-1] == '>' {
+		part = part[:at]
+		b.flag(FlagGeneric)
+	}
+	return part, isRustIdentifier(part)
+}
+
+// rustType is the path of a type; named is false for types that have none, as slices, which get the name of the module
+// that documents them.
+func (b *builder) rustType(text string, depth int) (path []string, named, ok bool) {
+	for {
+		text = strings.TrimSpace(text)
+		if at := strings.IndexByte(text, '&'); at == 0 {
+			text = text[1:]
+			if strings.HasPrefix(text, "'") {
+				_, text, _ = strings.Cut(text, " ")
+			}
+			continue
+		}
+		cut := false
+		for _, prefix := range []string{"mut ", "dyn ", "*const ", "*mut "} {
+			if rest, is := strings.CutPrefix(text, prefix); is {
+				text, cut = rest, true
+			}
+		}
+		if !cut {
+			break
+		}
+	}
+	switch {
+	case text == "":
+		return nil, false, false
+	case text[0] == '[':
+		return []string{"slice"}, false, true
+	case text[0] == '(':
+		return []string{"tuple"}, false, true
+	case text == "!":
+		return []string{"never"}, false, true
+	case strings.HasPrefix(text, "fn(") || strings.HasPrefix(text, "unsafe ") || strings.HasPrefix(text, "extern ") || strings.HasPrefix(text, "for<"):
+		return []string{"fn"}, false, true
+	}
+	text, _, _ = cutTop(text, " + ")
+	path, _, ok = b.rustSegments(text, depth+1)
+	return path, len(path) > 1 || ok && len(path) == 1 && path[0] != "_", ok && len(path) > 0
+}
+
+// nextSegment cuts a path behind its first segment, at a :: outside all brackets. A segment that begins with < or { ends
+// with its bracket.
+func nextSegment(text string) (segment, rest string, ok bool) {
+	level := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '<', '(', '[', '{':
+			level++
+		case '>':
+			if i > 0 && text[i-1] == '-' {
+				continue // ->
+			}
+			level--
+		case ')', ']', '}':
+			level--
+		case ':':
+			if level == 0 && i > 0 && i+2 < len(text) && text[i+1] == ':' {
+				return text[:i], text[i+2:], bracketed(text[:i])
+			}
+		}
+		if level < 0 || level > 64 {
+			return "", "", false
+		}
+	}
+	return text, "", level == 0 && bracketed(text)
+}
+
+// bracketed reports whether a segment that begins with a bracket ends with one.
+func bracketed(segment string) bool {
+	switch segment[0] {
+	case '<':
+		return len(segment) > 2 && segment[len(segment)-1] == '>' || segment == "<>"
+	case '{':
+		return len(segment) > 2 && segment[len(segment)-1] == '}'
+	}
+	return true
+}
+
+// cutTop cuts text around the first separator outside all brackets.
+func cutTop(text, separator string) (before, after string, found bool) {
+	level := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '<', '(', '[', '{':
+			level++
+		case '>':
+			if i == 0 || text[i-1] != '-' {
+				level--
+			}
+		case ')', ']', '}':
+			level--
+		case ' ':
+			if level == 0 && strings.HasPrefix(text[i:], separator) {
+				return text[:i], text[i+len(separator):], true
+			}
+		}
+	}
+	return text, "", false
+}
+
+// isRustPath reports whether pkg and member are the parts of a canonical Rust name.
+func isRustPath(pkg, member string) bool {
+	if pkg != "" && !isRustIdentifier(pkg) {
+		return false
+	}
+	segments := strings.Split(member, "::")
+	for _, segment := range segments {
+		if !isRustIdentifier(segment) {
+			return false
+		}
+	}
+	return len(segments) <= 64 && (pkg != "" || len(segments) == 1)
+}
+
+func isRustIdentifier(s string) bool {
+	return isGoIdentifier(strings.TrimPrefix(s, "r#")) && !strings.Contains(s, "·")
+}

@@ -1,0 +1,242 @@
+// Package symbol brings the names of functions into one canonical form, canon/v1: that of the Go vulnerability database
+// for Go, crate::path::Type::fn for Rust, ns::Class::method for C++, the bare name for C and the kernel.
+//
+// It is pure and total. A text that is no symbol of its language is refused, so that nothing else travels as a symbol.
+package symbol
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
+)
+
+// The languages that have rules.
+const (
+	Go     = "go"
+	Rust   = "rust"
+	Cxx    = "cxx"
+	C      = "c"
+	Kernel = "kernel"
+)
+
+// Flags say what the canonical name folded away.
+const (
+	FlagABITag           = "abi-tag"           // a C++ ABI tag
+	FlagAnonymous        = "anonymous"         // an anonymous C++ namespace
+	FlagClosure          = "closure"           // a function literal, lambda or loop body inside the function
+	FlagCold             = "cold"              // the unlikely part of the function
+	FlagCompilerClone    = "compiler-clone"    // a copy or part that the compiler made
+	FlagGeneric          = "generic"           // an instance of a generic function
+	FlagGorootVendored   = "goroot-vendored"   // vendored into the Go standard library
+	FlagVendored         = "vendored"          // vendored into the program
+	FlagInit             = "init"              // package initialization
+	FlagInlinedClone     = "inlined-clone"     // a closure of another function, copied when that was inlined
+	FlagNonVirtualThunk  = "non-virtual-thunk" // adjusts this and jumps to the function
+	FlagVirtualThunk     = "virtual-thunk"
+	FlagPadding          = "padding" // the kernel's bytes before the function
+	FlagShim             = "shim"    // made by rustc to call the function
+	FlagThunk            = "thunk"   // calls the function and nothing else
+	FlagTransactionClone = "transaction-clone"
+	FlagVersioned        = "versioned" // had an ELF symbol version
+)
+
+// MaxRaw is the longest raw symbol that is read, MaxName the longest canonical name, in bytes.
+const (
+	MaxRaw  = 8 << 10
+	MaxName = 1 << 10
+)
+
+// Symbol is a function in canonical form.
+type Symbol struct {
+	Language string
+	// Package and Member are the two parts of Name: import path and Func or Type.Method in Go, crate and path in Rust,
+	// namespaces and classes, and function in C++, empty and function in C. In the kernel the package is the kernel
+	// module, and not part of Name.
+	Package, Member string
+	Name            string
+	// Aliases are other names of the function, sorted. One that begins with ?. has an unknown package.
+	Aliases []string
+	// Flags are sorted and without repetition.
+	Flags []string
+	// Confidence in the name, 0..1.
+	Confidence float64
+}
+
+// Canonical reads a symbol as compilers, linkers and agents write it. The language is detected when empty; a C++ or Rust
+// mangled name is told by its form, whatever the language. It is false when raw is not a symbol of its language, or has
+// an address or a token in it. It must not be applied to canonical names: CanonicalFrame is for those.
+func Canonical(raw, language string) (s Symbol, ok bool) {
+	if raw == "" || len(raw) > MaxRaw || !plain(raw) {
+		return Symbol{}, false
+	}
+	defer func() {
+		// The demangler has internal checks that panic.
+		if recover() != nil {
+			s, ok = Symbol{}, false
+		}
+	}()
+	var b builder
+	switch language {
+	case "", C, Cxx, Rust, Kernel, Go:
+	default:
+		return Symbol{}, false
+	}
+	text := raw
+	if language != Go {
+		text = b.affixes(raw, language == Kernel || language == "")
+	}
+	text = b.clones(text)
+	if strings.HasPrefix(text, "_R") && b.rustMangled(text) || isMangledCxx(text) {
+		return b.finish(b.language == Rust || b.mangled(text))
+	}
+	if language == "" {
+		b.language = b.detect(raw, text)
+	} else {
+		b.language = language
+	}
+	switch b.language {
+	case Go:
+		b.flags = nil
+		ok = b.golang(raw)
+	case Rust:
+		ok = b.rustPath(text)
+	case Cxx:
+		ok = b.cxxText(text)
+	case C, Kernel:
+		ok = b.c(text)
+	}
+	return b.finish(ok)
+}
+
+// CanonicalFrame reads a symbol that is canonical already, by its two parts: pkg and member come back as they are. It is
+// false when they are not canonical. Flags are not repeated; aliases are those that follow from the name.
+func CanonicalFrame(language, pkg, member string) (Symbol, bool) {
+	if len(pkg)+len(member) > MaxName || !plain(pkg) || !plain(member) {
+		return Symbol{}, false
+	}
+	b := builder{language: language, pkg: pkg, member: member}
+	ok := false
+	switch language {
+	case Go:
+		ok = isImportPath(pkg) && isGoMember(member)
+	case Rust:
+		ok = isRustPath(pkg, member)
+	case Cxx:
+		ok = isCxxPath(pkg, member)
+	case C:
+		ok = pkg == "" && isIdentifier(member)
+	case Kernel:
+		ok = (pkg == "" || isIdentifier(pkg)) && isIdentifier(member)
+	}
+	s, ok := b.finish(ok)
+	s.Flags = nil
+	return s, ok
+}
+
+// builder collects a symbol.
+type builder struct {
+	language, pkg, member string
+	aliases, flags        []string
+	// doubt is what is missing to full confidence.
+	doubt float64
+}
+
+func (b *builder) flag(flags ...string) { b.flags = append(b.flags, flags...) }
+
+// finish derives the rest and checks what holds for all languages.
+func (b *builder) finish(ok bool) (Symbol, bool) {
+	if !ok || b.member == "" {
+		return Symbol{}, false
+	}
+	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Confidence: 1 - b.doubt}
+	switch {
+	case b.language == Go:
+		s.Name = b.pkg + "." + b.member
+		b.golangAliases()
+	case b.language == Kernel || b.pkg == "":
+		s.Name = b.member
+	default:
+		s.Name = b.pkg + "::" + b.member
+	}
+	if b.language == Kernel {
+		b.kernelAliases()
+	}
+	if len(s.Name) > MaxName || len(b.pkg) > MaxName || privacy.HasToken(s.Name) || hasAddress(s.Name) || hasAddress(b.pkg) {
+		return Symbol{}, false
+	}
+	s.Aliases, s.Flags = sorted(b.aliases), sorted(b.flags)
+	return s, true
+}
+
+func sorted(values []string) []string {
+	slices.Sort(values)
+	return slices.Compact(values)
+}
+
+// detect tells the language of a symbol that is not mangled; text is raw without affixes and clone suffixes. Empty when it cannot be told.
+func (b *builder) detect(raw, text string) string {
+	switch {
+	case b.language != "":
+		return b.language
+	case isIdentifier(text):
+		return C
+	}
+	first, _, _ := strings.Cut(raw, ".")
+	if slash := strings.IndexByte(raw, '/'); slash > 0 && strings.Contains(raw[slash:], ".") || strings.Contains(raw, ".(*") || goPackages[first] {
+		return Go
+	}
+	return ""
+}
+
+// plain reports whether s is printable ASCII or other letters: no control characters, no invalid UTF-8.
+func plain(s string) bool {
+	for _, r := range s {
+		if r < ' ' || r >= 0x7f && !isLetter(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasAddress reports whether one of the alphanumeric runs of a name is an address.
+func hasAddress(name string) bool {
+	for i := 0; i < len(name); {
+		start := i
+		digits := 0
+		for i < len(name) && isAlphanumeric(name[i]) {
+			if name[i] <= '9' {
+				digits++
+			}
+			i++
+		}
+		if digits > 0 && i-start >= 10 && (privacy.IsAddressToken(name[start:i]) || digits == i-start && privacy.Name(name[start:i]) != name[start:i]) {
+			return true
+		}
+		// 0x7f... right behind other letters.
+		if run := name[start:i]; digits > 0 && len(run) >= 10 {
+			if at := strings.LastIndex(run, "0x"); at > 0 && privacy.IsAddressToken(run[at:]) {
+				return true
+			}
+		}
+		i = max(i, start+1)
+	}
+	return false
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// isIdentifier reports whether s is an identifier of C: bounded, and with the $ that GCC allows.
+func isIdentifier(s string) bool {
+	if s == "" || len(s) > 256 || s[0] >= '0' && s[0] <= '9' {
+		return false
+	}
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && s[i] != '_' && s[i] != '$' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,225 @@
+package symbol
+
+import (
+	"bufio"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestCanonical goes through testdata/symbols.tsv: origin R was found in a real binary, F is a documented form.
+func TestCanonical(t *testing.T) {
+	file, err := os.Open("testdata/symbols.tsv")
+	require.NoError(t, err)
+	defer file.Close()
+	scanner := bufio.NewScanner(file)
+	scanner.Scan()
+	list := func(field string) []string {
+		if field == "-" {
+			return nil
+		}
+		values := strings.Fields(field)
+		slices.Sort(values)
+		return values
+	}
+	rows := 0
+	for scanner.Scan() {
+		fields := strings.Split(scanner.Text(), "\t")
+		require.Len(t, fields, 7)
+		language := fields[1]
+		if language == "native" {
+			language = ""
+		}
+		rows++
+		t.Run(fields[2], func(t *testing.T) {
+			s, ok := Canonical(fields[2], language)
+			require.True(t, ok)
+			assert.Equal(t, fields[3], s.Name)
+			assert.Equal(t, list(fields[4]), s.Flags)
+			assert.Equal(t, list(fields[5]), s.Aliases)
+			detected, ok := Canonical(fields[2], "")
+			if language == Go {
+				require.True(t, ok)
+				assert.Equal(t, s, detected)
+			}
+			requireIdentity(t, s)
+		})
+	}
+	require.NoError(t, scanner.Err())
+	require.Greater(t, rows, 40)
+}
+
+// requireIdentity checks that a canonical symbol stays what it is as a frame.
+func requireIdentity(t require.TestingT, s Symbol) {
+	again, ok := CanonicalFrame(s.Language, s.Package, s.Member)
+	require.True(t, ok, "%+v", s)
+	require.Equal(t, [...]string{s.Language, s.Package, s.Member, s.Name}, [...]string{again.Language, again.Package, again.Member, again.Name})
+}
+
+func TestCanonicalMore(t *testing.T) {
+	for _, c := range []struct {
+		name, language, raw string
+		want                Symbol
+	}{
+		{"go: gopkg.in version as people write it", Go, "gopkg.in/yaml.v3.Unmarshal", Symbol{Go, "gopkg.in/yaml.v3", "Unmarshal", "gopkg.in/yaml.v3.Unmarshal", nil, nil, 1}},
+		{"go: gopkg.in version as the linker writes it", Go, "gopkg.in/yaml%2ev3.(*Decoder).Decode", Symbol{Go, "gopkg.in/yaml.v3", "Decoder.Decode", "gopkg.in/yaml.v3.Decoder.Decode", nil, nil, 1}},
+		{"go: abi0", "", "runtime.asmcgocall.abi0", Symbol{Go, "runtime", "asmcgocall", "runtime.asmcgocall", nil, nil, 1}},
+		{"go: assembly", Go, "_rt0_amd64_linux", Symbol{C, "", "_rt0_amd64_linux", "_rt0_amd64_linux", nil, nil, 1}},
+		{"go: closure inlined into init", Go, "cmd/go/internal/auth.init.OnceValues[...].func2", Symbol{Go, "cmd/go/internal/auth", "init", "cmd/go/internal/auth.init", []string{"?.OnceValues"}, []string{FlagClosure, FlagGeneric, FlagInit, FlagInlinedClone}, 0.5}},
+		{"go: init of a map", Go, "unicode.map.init.0", Symbol{Go, "unicode", "init", "unicode.init", nil, []string{FlagClosure, FlagInit}, 1}},
+		{"go: local type", Go, "main.(*T·1).M", Symbol{Go, "main", "T.M", "main.T.M", nil, nil, 1}},
+		{"go: vendored into the program", Go, "example.com/app/vendor/golang.org/x/net/html.Parse", Symbol{Go, "example.com/app/vendor/golang.org/x/net/html", "Parse", "example.com/app/vendor/golang.org/x/net/html.Parse", []string{"golang.org/x/net/html.Parse"}, []string{FlagVendored}, 1}},
+		{"go: type arguments with paths", "", "example.com/a.(*G[example.com/b.T,struct { F int }]).Put", Symbol{Go, "example.com/a", "G.Put", "example.com/a.G.Put", nil, []string{FlagGeneric}, 1}},
+		{"go: letters", Go, "example.com/a.Größe", Symbol{Go, "example.com/a", "Größe", "example.com/a.Größe", nil, nil, 1}},
+		{"c: plt", "", "SSL_read@plt", Symbol{C, "", "SSL_read", "SSL_read", nil, []string{FlagThunk}, 1}},
+		{"c: several clones", C, "f.constprop.0.isra.0.cold", Symbol{C, "", "f", "f", nil, []string{FlagCold, FlagCompilerClone}, 1}},
+		{"kernel: module", Kernel, "nf_hook_slow+0x58/0x90 [nf_tables]", Symbol{Kernel, "nf_tables", "nf_hook_slow", "nf_hook_slow", nil, nil, 1}},
+		{"kernel: module tells the language", "", "nft_do_chain [nf_tables]", Symbol{Kernel, "nf_tables", "nft_do_chain", "nft_do_chain", nil, nil, 1}},
+		{"kernel: compat call", Kernel, "__ia32_compat_sys_open", Symbol{Kernel, "", "__ia32_compat_sys_open", "__ia32_compat_sys_open", []string{"compat_sys_open"}, nil, 1}},
+		{"cxx: language c, mangled", C, "_ZN3foo3barEv", Symbol{Cxx, "foo", "bar", "foo::bar", nil, nil, 1}},
+		{"cxx: global function", "", "_Z3fooi", Symbol{Cxx, "", "foo", "foo", nil, nil, 1}},
+		{"cxx: lambda", "", "_ZZN3foo3barEvENKUlvE_clEv", Symbol{Cxx, "foo", "bar", "foo::bar", nil, []string{FlagClosure}, 1}},
+		{"cxx: anonymous namespace", "", "_ZN3foo12_GLOBAL__N_13barEv", Symbol{Cxx, "foo", "bar", "foo::bar", nil, []string{FlagAnonymous}, 1}},
+		{"cxx: new", "", "_Znwm", Symbol{Cxx, "", "operator new", "operator new", nil, nil, 1}},
+		{"cxx: conversion to a class", "", "_ZNK1AcvSsEv", Symbol{Cxx, "A", "operator std::string", "A::operator std::string", nil, nil, 1}},
+		{"cxx: template function", "", "_ZSt4moveIRiEONSt16remove_referenceIT_E4typeEOS2_", Symbol{Cxx, "std", "move", "std::move", nil, nil, 1}},
+		{"cxx: inline namespace", "", "_ZNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE6appendEPKc", Symbol{Cxx, "std::basic_string", "append", "std::basic_string::append", nil, nil, 1}},
+		{"cxx: demangled by someone else", Cxx, "ns::Box<std::pair<int, int>>::get(int, char const*) const", Symbol{Cxx, "ns::Box", "get", "ns::Box::get", nil, nil, 1}},
+		{"cxx: demangled operator", Cxx, "std::ostream::operator<<(int)", Symbol{Cxx, "std::ostream", "operator<<", "std::ostream::operator<<", nil, nil, 1}},
+		{"rust: demangled by someone else", Rust, "smallvec::SmallVec<A>::insert_many", Symbol{Rust, "smallvec", "SmallVec::insert_many", "smallvec::SmallVec::insert_many", nil, []string{FlagGeneric}, 1}},
+		{"rust: trait", "", "_ZN58_$LT$alloc..string..String$u20$as$u20$core..fmt..Debug$GT$3fmt17h1854dee5fd9945b4E", Symbol{Rust, "alloc", "string::String::fmt", "alloc::string::String::fmt", []string{"core::fmt::Debug::fmt"}, nil, 1}},
+		{"rust: inherent implementation of a primitive type", "", "_ZN4core3num21_$LT$impl$u20$u32$GT$3pow17h1854dee5fd9945b4E", Symbol{Rust, "u32", "pow", "u32::pow", nil, nil, 1}},
+		{"rust: trait of a slice", Rust, "<[T] as core::fmt::Debug>::fmt", Symbol{Rust, "core", "fmt::Debug::fmt", "core::fmt::Debug::fmt", nil, nil, 0.7}},
+		{"rust: legacy closure", "", "_ZN3foo3bar28_$u7b$$u7b$closure$u7d$$u7d$17h1854dee5fd9945b4E", Symbol{Rust, "foo", "bar", "foo::bar", nil, []string{FlagClosure}, 1}},
+		{"rust: empty identifier before a digit", "", "_RNvNCNvCs1_3foo3bar03MIN", Symbol{Rust, "foo", "bar::MIN", "foo::bar::MIN", nil, []string{FlagClosure}, 1}},
+		{"rust: closure in a closure", "", "_RNCNCNvCs1_3foo3bar00", Symbol{Rust, "foo", "bar", "foo::bar", nil, []string{FlagClosure}, 1}},
+		{"c that begins as Rust does", "", "_Read_fn", Symbol{C, "", "_Read_fn", "_Read_fn", nil, nil, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, ok := Canonical(c.raw, c.language)
+			require.True(t, ok)
+			assert.InDelta(t, c.want.Confidence, s.Confidence, 1e-9)
+			s.Confidence = c.want.Confidence
+			assert.Equal(t, c.want, s)
+			requireIdentity(t, s)
+		})
+	}
+}
+
+func TestCanonicalRefuses(t *testing.T) {
+	for _, c := range []struct{ name, language, raw string }{
+		{"empty", "", ""},
+		{"too long", C, strings.Repeat("a", MaxRaw+1)},
+		{"long name", C, strings.Repeat("a", 300)},
+		{"control character", C, "a\nb"},
+		{"not UTF-8", Go, "main.a\xff"},
+		{"sentence", C, "password is hunter2"},
+		{"sentence without language", "", "the password is hunter2"},
+		{"path", C, "/home/alice/x"},
+		{"path as Go", Go, "/home/alice/x.Func"},
+		{"URL", Go, "https://u:p@example.com/x.Func"},
+		{"mail", Go, "alice@example.com/x.Func"},
+		{"query", Go, "example.com/x?token=abc.Func"},
+		{"file name", "", "config.json"},
+		{"host name", C, "db.internal.example"},
+		{"key and value", C, "password=hunter2"},
+		{"user and password", Kernel, "admin:hunter2"},
+		{"address", C, "0x7ffd1c2b3a40"},
+		{"address in a name", C, "fn_0x7ffd1c2b3a40"},
+		{"address behind letters", C, "sub_x0x7ffd1c2b3a40"},
+		{"16 digits", C, "f_ffffffff81a3c2f0"},
+		{"12 digits", C, "sub_7f12ab34c000"},
+		{"decimal", C, "f_140498967885099"},
+		{"address in a Go name", Go, "main.F_ffffffff81a3c2f0"},
+		{"address in a package", Go, "example.com/7ffd1c2b3a40.F"},
+		{"token", C, "ghp_aB3dE6gH9jaB3dE6gH9jaB3dE6gH9jkLmNoP"},
+		{"token in Go", Go, "main.AKIAIOSFODNN7EXAMPLE"},
+		{"compiler data of Go", Go, "type:.eq.main.T"},
+		{"dictionary of Go", Go, "main..dict.F[int]"},
+		{"unbalanced type arguments", Go, "main.F[int"},
+		{"vtable", "", "_ZTV3foo"},
+		{"type information", Cxx, "_ZTI3foo"},
+		{"broken mangling", "", "_ZN3foo"},
+		{"C++ or Rust", "", "a::b"},
+		{"C++ with a slash", Cxx, "a::b/c"},
+		{"C++ with quotes", Cxx, "a::\"secret\""},
+		{"Rust with a sentence", Rust, "a::b c d"},
+		{"JVM", "jvm", "com.example.App.main"},
+		{"unknown language", "cobol", "MAIN"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, ok := Canonical(c.raw, c.language)
+			assert.False(t, ok, "%+v", s)
+		})
+	}
+}
+
+func TestCanonicalFrameRefuses(t *testing.T) {
+	for _, c := range []struct{ name, language, pkg, member string }{
+		{"no member", Go, "net/http", ""},
+		{"pointer", Go, "net/http", "(*conn).serve"},
+		{"closure", Go, "net/http", "Get.func1"},
+		{"three parts", Go, "net/http", "a.b.c"},
+		{"no package", Go, "", "main"},
+		{"package in C", C, "libssl", "SSL_read"},
+		{"clone", C, "", "f.cold"},
+		{"template", Cxx, "std::vector<int>", "push_back"},
+		{"parameters", Cxx, "std", "move(int)"},
+		{"path in Rust package", Rust, "alloc::vec", "Vec"},
+		{"sentence", Rust, "alloc", "the password"},
+		{"no language", "", "net/http", "Get"},
+		{"address", C, "", "f_ffffffff81a3c2f0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, ok := CanonicalFrame(c.language, c.pkg, c.member)
+			assert.False(t, ok)
+		})
+	}
+}
+
+func FuzzCanonical(f *testing.F) {
+	file, err := os.Open("testdata/symbols.tsv")
+	require.NoError(f, err)
+	defer file.Close()
+	for scanner := bufio.NewScanner(file); scanner.Scan(); {
+		fields := strings.Split(scanner.Text(), "\t")
+		f.Add(fields[2], fields[1])
+		f.Add(fields[2], "")
+	}
+	for _, language := range []string{Cxx, Rust} {
+		f.Add("<a::B<T> as c::D>::e::{closure#0}", language)
+		f.Add("ns::Box<int>::operator bool() const", language)
+	}
+	f.Fuzz(func(t *testing.T, raw, language string) {
+		s, ok := Canonical(raw, language)
+		if !ok {
+			require.Equal(t, Symbol{}, s)
+			return
+		}
+		require.LessOrEqual(t, len(s.Name), MaxName)
+		require.NotEmpty(t, s.Member)
+		require.True(t, s.Confidence > 0 && s.Confidence <= 1)
+		require.True(t, slices.IsSorted(s.Flags) && slices.IsSorted(s.Aliases))
+		requireIdentity(t, s)
+	})
+}
+
+func BenchmarkCanonical(b *testing.B) {
+	for _, c := range []struct{ name, raw string }{
+		{"go", "cmd/go/internal/load.(*Package).setBuildInfo.(*Fetcher).LookupLocal.func8.1"},
+		{"c", "SSL_read@@OPENSSL_3.0.0"},
+		{"cxx", "_ZNKSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE4sizeEv"},
+		{"rust", "_RNvMs3_NtCslNYArtu3iFV_5alloc7raw_vecINtB5_6RawVeclE8grow_oneCs6xxl1lAjzDf_1a"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Canonical(c.raw, "")
+			}
+		})
+	}
+}
