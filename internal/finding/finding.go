@@ -65,16 +65,18 @@ const (
 const (
 	flagClosure  = "closure"
 	flagInlined  = "inlined"
-	flagThunk    = "thunk"
 	flagMinified = "minified"
 )
+
+// thunks are the flags of what calls the function and does nothing else.
+var thunks = []string{"thunk", "virtual-thunk", "non-virtual-thunk", "shim"}
 
 // Of decides whether a frame of evidence answers a finding. artifact is what is known of the frame's module; named says
 // that the evidence names the finding outright. Nil frame and artifact are read as unknown. The rules:
 //
 //   - A version that is known to be unaffected is no match, and neither is a frame of another component, unless the
 //     evidence names the finding.
-//   - A function matches by package and member, never by member alone. A frame of the same package, or of the component
+//   - A function matches by package and member, never by member alone where there are packages. A frame of the same package, or of the component
 //     if the finding names no package, is LevelPackage; one elsewhere in the component is LevelLibrary, but not in the
 //     standard library, which is in every program.
 //   - Vendored code (example.com/app/vendor/<path>) is the code of <path>. What the Go distribution vendors
@@ -136,10 +138,6 @@ func Of(f *witness.Finding, kind witness.Kind, frame *witness.Frame, artifact *w
 
 // ofFrame sets the level, symbol confidence and reason of the closest match of a function's frame; false if there is none.
 func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) bool {
-	pkg := frame.Package
-	if alias, ok := vendored(frame); ok {
-		pkg = alias
-	}
 	best := 0.0
 	inPackage, namesPackage := false, false
 	for i := range f.Symbols {
@@ -148,7 +146,11 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 		if !speaks(ref.language, frame.Language) {
 			continue
 		}
-		inPackage = inPackage || ref.pkg != "" && ref.pkg == pkg
+		inPackage = inPackage || ref.pkg != "" && ref.pkg == frame.Package
+		pkg := frame.Package
+		if ref.language == "go" {
+			pkg = vendored(pkg)
+		}
 		if confidence := ref.names(pkg, frame); confidence > 0 {
 			if ref.bare() && !c.same {
 				confidence *= symbolBareName
@@ -163,12 +165,12 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 	shared := c.finding.kind == "golang" && (c.finding.path == "stdlib" || c.finding.path == "toolchain") ||
 		c.finding.kind == "cargo" && slices.Contains(rustStandard, c.finding.path)
 	switch {
-	case inPackage && !(shared && c.finding.kind == "cargo"):
+	case inPackage && !(shared && c.finding.kind == "cargo"): // a crate of the standard library is all of it
 		m.Level, m.Why = LevelPackage, "a function of the package that the finding names"
 		if !namesFunction(f) {
 			m.Why = "whole-package: the finding names the package and no function"
 		}
-	case c.same && len(f.Symbols) == 0 && !shared:
+	case c.same && len(f.Symbols) == 0:
 		m.Level, m.Why = LevelPackage, "whole-package: the finding names the component and no function"
 	case c.same && !namesPackage && !shared:
 		m.Level, m.Why = LevelPackage, "another function of the component"
@@ -183,7 +185,7 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 // function sets the level of a frame that is the function, by what its name folded away.
 func (m *Match) function(frame *witness.Frame, symbol float64, why string) {
 	m.Level, m.Symbol, m.Why, m.Direct = LevelFunction, symbol, why, true
-	if slices.Contains(frame.Flags, flagThunk) {
+	if slices.ContainsFunc(frame.Flags, func(flag string) bool { return slices.Contains(thunks, flag) }) {
 		m.Symbol *= symbolThunk
 		m.Why += ", by way of a wrapper that the compiler made"
 	}
@@ -201,18 +203,14 @@ func namesFunction(f *witness.Finding) bool {
 	return slices.ContainsFunc(f.Symbols, func(ref witness.SymbolRef) bool { return ref.Member != "" })
 }
 
-// vendored is the import path of a package that a program vendors in the way from before modules. The tree that the Go
-// distribution vendors is left alone.
-func vendored(frame *witness.Frame) (string, bool) {
+// vendored is the import path of a package that a program vendors in the way from before modules, and that of others as
+// it is. So is what the Go distribution vendors: it belongs to the standard library and the go command.
+func vendored(pkg string) string {
 	const mark = "/vendor/"
-	if frame.Language != "go" && frame.Language != "" || strings.HasPrefix(frame.Package, "vendor/") || strings.HasPrefix(frame.Package, "cmd/") {
-		return "", false
+	if at := strings.LastIndex(pkg, mark); at > 0 && !strings.HasPrefix(pkg, "vendor/") && !strings.HasPrefix(pkg, "cmd/") {
+		return pkg[at+len(mark):]
 	}
-	at := strings.LastIndex(frame.Package, mark)
-	if at <= 0 {
-		return "", false
-	}
-	return frame.Package[at+len(mark):], true
+	return pkg
 }
 
 // ref is a symbol of a finding in canonical form.
@@ -265,6 +263,12 @@ func (r *ref) names(pkg string, frame *witness.Frame) float64 {
 	case "cxx":
 		// Where a namespace ends and a class begins is not in the name.
 		if join(r.pkg, r.member) == join(pkg, frame.Member) {
+			return 1
+		}
+		return 0
+	case "kernel":
+		// The package is the kernel module, which advisories seldom name.
+		if (r.pkg == "" || r.pkg == pkg) && r.member == frame.Member {
 			return 1
 		}
 		return 0
@@ -323,8 +327,7 @@ func rustName(pkg, member string) (crate, rest string) {
 	return crate, strings.Join(segments[1:], "::")
 }
 
-func rustNames(r *ref, pkg, member string) float64 {
-	crate, name := rustName(pkg, member)
+func rustNames(r *ref, crate, name string) float64 {
 	same := crate == r.pkg
 	switch {
 	case same && name == r.member:

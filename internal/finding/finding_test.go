@@ -1,7 +1,9 @@
 package finding
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,13 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "5000"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 const netPURL = "pkg:golang/golang.org/x/net"
 
@@ -115,6 +124,7 @@ func TestOf(t *testing.T) {
 		{"c, another function of the library", inflate, "sample", witness.Frame{Language: "c", Member: "deflate", Component: "pkg:deb/debian/zlib1g@1.2.13"}, witness.Artifact{}, false, LevelPackage, VersionAffected, 1, 1, false},
 		{"c is not the kernel", inflate, "call", witness.Frame{Language: "kernel", Member: "inflate"}, witness.Artifact{}, false, none, "", 0, 0, false},
 		{"kernel", symbols("", witness.SymbolRef{Language: "kernel", Member: "tcp_connect"}), "call", witness.Frame{Language: "kernel", Member: "tcp_connect"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
+		{"kernel module", symbols("", witness.SymbolRef{Language: "kernel", Member: "nf_hook_slow"}), "call", witness.Frame{Language: "kernel", Package: "nf_tables", Member: "nf_hook_slow"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 		{"c++, however it is split", cxx, "sample", witness.Frame{Language: "cxx", Package: "ns::Parser", Member: "run"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 
 		{"minified name", symbols("pkg:npm/x", witness.SymbolRef{Package: "x", Member: "a"}), "sample", witness.Frame{Language: "js", Package: "x", Member: "a", Flags: []string{"minified"}, Confidence: 0.2}, witness.Artifact{}, false, LevelPackage, VersionAffected, 0.2, 0.2, false},

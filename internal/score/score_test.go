@@ -1,8 +1,10 @@
 package score
 
 import (
+	"flag"
 	"math"
 	"math/rand"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -14,6 +16,13 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "5000"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
