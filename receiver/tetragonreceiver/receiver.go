@@ -1,0 +1,280 @@
+package tetragonreceiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/cilium/tetragon/api/v1/tetragon"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/configgrpc"
+	"go.opentelemetry.io/collector/config/configretry"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/source"
+	"github.com/otelcol-witness/otelcol-witness/receiver/tetragonreceiver/internal/metadata"
+)
+
+// drainTimeout bounds how long what is in hand is offered to the pipeline when the receiver shuts down.
+const drainTimeout = 5 * time.Second
+
+// tetragonReceiver runs one reader of events, and hands on what they say.
+type tetragonReceiver struct {
+	config    *Config
+	settings  receiver.Settings
+	next      consumer.Logs
+	telemetry *metadata.TelemetryBuilder
+	obsreport *receiverhelper.ObsReport
+
+	host   component.Host
+	client storage.Client // nil without storage
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	// What follows belongs to the reader's goroutine.
+	converter *converter
+	ledger    *ledger
+	batch     *batch
+}
+
+func newReceiver(settings receiver.Settings, config *Config, next consumer.Logs) (*tetragonReceiver, error) {
+	telemetry, err := metadata.NewTelemetryBuilder(settings.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	transport := "grpc"
+	if config.File.HasValue() {
+		transport = "file"
+	}
+	obsreport, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
+		ReceiverID: settings.ID, Transport: transport, LongLivedCtx: true, ReceiverCreateSettings: settings,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &tetragonReceiver{config: config, settings: settings, next: next, telemetry: telemetry, obsreport: obsreport}, nil
+}
+
+// Start begins to read. What cannot be reached yet is no error: it is tried again.
+func (r *tetragonReceiver) Start(ctx context.Context, host component.Host) error {
+	r.host = host
+	if err := r.openStorage(ctx); err != nil {
+		return err
+	}
+	var read func(context.Context)
+	restored := false
+	if file := r.config.File.Get(); file != nil {
+		at, known, err := loadPosition(ctx, r.client)
+		if err != nil {
+			return err
+		}
+		restored = known
+		read = func(ctx context.Context) { r.readFile(ctx, file, at, known) }
+	} else {
+		// The connection is made again as often as streams are.
+		connect := grpc.ConnectParams{MinConnectTimeout: callTimeout, Backoff: grpcbackoff.Config{
+			BaseDelay: r.config.RetryOnFailure.InitialInterval, Multiplier: r.config.RetryOnFailure.Multiplier,
+			Jitter: r.config.RetryOnFailure.RandomizationFactor, MaxDelay: r.config.RetryOnFailure.MaxInterval,
+		}}
+		connection, err := r.config.GRPC.ToClientConn(ctx, host.GetExtensions(), r.settings.TelemetrySettings,
+			configgrpc.WithGrpcDialOption(grpc.WithConnectParams(connect)))
+		if err != nil {
+			return fmt.Errorf("grpc: %w", err)
+		}
+		read = func(ctx context.Context) {
+			r.readStreams(ctx, tetragon.NewFineGuidanceSensorsClient(connection))
+			if err := connection.Close(); err != nil {
+				r.settings.Logger.Debug("Could not close the connection", zap.Error(err))
+			}
+		}
+	}
+	name, err := source.Open(ctx, r.client, r.settings.ID, restored)
+	if err != nil {
+		return err
+	}
+	r.prepare(name)
+	ctx, r.cancel = context.WithCancel(context.Background()) //nolint:gosec // Shutdown cancels
+	r.done.Go(func() { read(ctx) })
+	return nil
+}
+
+// prepare makes what the reader works with.
+func (r *tetragonReceiver) prepare(name string) {
+	replay := r.config.File.HasValue() && r.config.File.Get().Replay
+	node := ""
+	if !replay {
+		node, _ = os.Hostname()
+	}
+	r.ledger = newLedger(name, r.config.HeartbeatInterval, node, func() *tally { return &r.converter.tally })
+	r.converter = newConverter(options{raw: r.config.IncludeRaw, arguments: r.config.IncludeArguments, self: ownProcess(replay)}, r.ledger)
+	r.batch = newBatch(name)
+}
+
+// Shutdown ends reading, and offers what is in hand to the pipeline once more.
+func (r *tetragonReceiver) Shutdown(ctx context.Context) error {
+	if r.cancel != nil {
+		r.cancel()
+	}
+	r.done.Wait()
+	r.telemetry.Shutdown()
+	if r.client == nil {
+		return nil
+	}
+	client := r.client
+	r.client = nil
+	return client.Close(ctx)
+}
+
+func (r *tetragonReceiver) openStorage(ctx context.Context) error {
+	if r.config.Storage == nil {
+		return nil
+	}
+	extension, ok := r.host.GetExtensions()[*r.config.Storage]
+	if !ok {
+		return errors.New("storage: the extension is not in service.extensions")
+	}
+	offering, ok := extension.(storage.Extension)
+	if !ok {
+		return errors.New("storage: the extension is not a storage extension")
+	}
+	client, err := offering.GetClient(ctx, component.KindReceiver, r.settings.ID, "")
+	if err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	r.client = client
+	return nil
+}
+
+// add converts an event into the batch.
+func (r *tetragonReceiver) add(event *tetragon.GetEventsResponse, received time.Time, uid string) {
+	r.batch.events++
+	r.converter.convert(r.batch, event, received, uid)
+}
+
+// full reports whether the batch must be handed on.
+func (r *tetragonReceiver) full() bool { return r.batch.events >= r.config.Batch.MaxEvents }
+
+// flush hands the batch on, again and again while the pipeline cannot take it. What it refuses for good is counted as
+// lost. An error is that of ctx: then the batch was not handed on and is still there.
+func (r *tetragonReceiver) flush(ctx context.Context) error {
+	r.report()
+	records := r.batch.logs.LogRecordCount()
+	if records == 0 {
+		r.batch.events = 0
+		return ctx.Err()
+	}
+	wait := newBackOff(r.config.RetryOnFailure)
+	for {
+		err := r.hand(ctx, records)
+		if err == nil {
+			break
+		}
+		pause, retry := wait.next()
+		if consumererror.IsPermanent(err) || !retry {
+			r.ledger.miss(stageRefused, uint64(r.batch.events)) //nolint:gosec // not negative
+			r.settings.Logger.Error("The pipeline refused events for good", zap.Int("events", r.batch.events), zap.Error(err))
+			break
+		}
+		r.settings.Logger.Debug("The pipeline cannot take events now", zap.Error(err))
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+	r.batch = newBatch(r.batch.source)
+	return nil
+}
+
+// hand offers the batch to the pipeline once. Where that may change the records, it gets a copy: they can be needed again.
+func (r *tetragonReceiver) hand(ctx context.Context, records int) error {
+	logs := r.batch.logs
+	if r.next.Capabilities().MutatesData {
+		logs = plog.NewLogs()
+		r.batch.logs.CopyTo(logs)
+	}
+	ctx = r.obsreport.StartLogsOp(ctx)
+	err := r.next.ConsumeLogs(ctx, logs)
+	r.obsreport.EndLogsOp(ctx, metadata.Type.String(), records, err)
+	return err
+}
+
+// drain is the flush of a receiver that shuts down.
+func (r *tetragonReceiver) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err := r.flush(ctx)
+	if err != nil {
+		r.settings.Logger.Warn("Events were not handed on before the shutdown", zap.Int("events", r.batch.events))
+	}
+	return err
+}
+
+// report adds what the converter counted to the metrics.
+func (r *tetragonReceiver) report() {
+	counted := &r.converter.tally
+	ctx := context.Background()
+	add := func(counter metric.Int64Counter, name string, values map[string]int64) {
+		for value, n := range values {
+			counter.Add(ctx, n, metric.WithAttributes(attribute.String(name, value)))
+		}
+		clear(values)
+	}
+	add(r.telemetry.TetragonReceiverEvents, "type", counted.events)
+	add(r.telemetry.TetragonReceiverSkipped, "reason", counted.skipped)
+	add(r.telemetry.TetragonReceiverDroppedFrames, "reason", counted.frames)
+	add(r.telemetry.TetragonReceiverLostEvents, "stage", counted.lost)
+	add(r.telemetry.TetragonReceiverTableEvictions, "table", counted.evictions)
+}
+
+func (r *tetragonReceiver) status(event *componentstatus.Event) {
+	componentstatus.ReportStatus(r.host, event)
+}
+
+// retry is the back-off between attempts.
+type retry struct {
+	exponential backoff.ExponentialBackOff
+	config      configretry.BackOffConfig
+	began       time.Time
+}
+
+func newBackOff(config configretry.BackOffConfig) *retry {
+	r := &retry{config: config, began: time.Now(), exponential: backoff.ExponentialBackOff{
+		InitialInterval: config.InitialInterval, RandomizationFactor: config.RandomizationFactor,
+		Multiplier: config.Multiplier, MaxInterval: config.MaxInterval,
+	}}
+	r.exponential.Reset()
+	return r
+}
+
+// next is how long to wait, and whether to try again at all.
+func (r *retry) next() (time.Duration, bool) {
+	if !r.config.Enabled || r.config.MaxElapsedTime > 0 && time.Since(r.began) >= r.config.MaxElapsedTime {
+		return 0, false
+	}
+	return r.exponential.NextBackOff(), true
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
