@@ -20,15 +20,15 @@ type Path struct {
 	Collapsed bool
 }
 
-// deletedSuffix is what the kernel appends to the path of a file that has no name any more.
-const deletedSuffix = " (deleted)"
+// DeletedSuffix is what the kernel appends to the path of a file that has no name any more.
+const DeletedSuffix = " (deleted)"
 
 // CanonicalPath folds a path: home directories, temporary names, memfd, file descriptors, process, pod and container ids.
 // What it returns it leaves alone, an instance's mark (Instance) included.
 func CanonicalPath(raw string) Path {
 	p := Path{Canonical: raw}
-	for strings.HasSuffix(p.Canonical, deletedSuffix) {
-		p.Canonical, p.Deleted = strings.TrimSuffix(p.Canonical, deletedSuffix), true
+	for strings.HasSuffix(p.Canonical, DeletedSuffix) {
+		p.Canonical, p.Deleted = strings.TrimSuffix(p.Canonical, DeletedSuffix), true
 	}
 	if len(p.Canonical) > MaxPath || !utf8.ValidString(p.Canonical) || strings.ContainsFunc(p.Canonical, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		p.Canonical = ""
@@ -56,7 +56,6 @@ func CanonicalPath(raw string) Path {
 // Instance tells apart what collapsed: it appends to the collapsed path a keyed digest of the raw path and of what else
 // identifies the file (the process that has it). CanonicalPath leaves the result alone.
 func Instance(key []byte, collapsed, raw string, process ...string) string {
-	raw = strings.TrimSuffix(raw, deletedSuffix)
 	return collapsed + "/#" + digest(key, 4, append([]string{"instance", raw}, process...)...)
 }
 

@@ -34,7 +34,8 @@ const (
 	inText use = 1 << iota // free text
 	inName                 // names, versions, tags
 	inPath                 // paths
-	always = inText | inName | inPath
+	inFact                 // build-ids, purls: nothing is replaced, they go as they are or not at all
+	always = inText | inName | inPath | inFact
 )
 
 // A rule replaces what it matches. It is only tried where one of its hints is in the text: in lower case when fold is set.
@@ -69,6 +70,7 @@ var rules = []rule{
 	{inText, []string{"mysql", "mariadb", "sshpass", "redis-cli", "openssl", "ldap", "zip ", "7z "}, false, regexp.MustCompile(`(\b(?:mysql\w*|mariadb\w*|sshpass|redis-cli|openssl|ldap\w+|zip|7z)\b[^|;\n<]*?\s-(?:[apkPwW]|pass[a-z]*))( ?)(?:[^\s<|;-][^\s<|;]*)`), "${1}${2}" + Secret},
 	{inText, []string{" -u", " --user", " --proxy-user"}, false, regexp.MustCompile(`(\s(?:-u|--user|--proxy-user)[ =]?)[^\s:<]+:[^\s<]+`), "${1}" + Secret},
 	{inText | inName, []string{"@"}, false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail},
+	{inPath, []string{"@"}, false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@(?:[A-Za-uw-z]|v[A-Za-z-])[A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail}, // but not module@v1.2.3-rc.a
 	{inText | inName, []string{"/home/", "/Users/", "/media/"}, false, regexp.MustCompile(`(/(?:home|Users|media)/)[^/\s"'<>:;,)]+`), "${1}" + User},
 	{inText | inName, []string{`\users\`, "/users/", `\documents and settings\`}, true, regexp.MustCompile(`(?i)([a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/\s"'<>:;,)]+`), "${1}" + User},
 	{inText | inName, []string{"~"}, false, regexp.MustCompile(`(^|[\s"'=])~[A-Za-z_][A-Za-z0-9_.-]*`), "${1}~" + User},
@@ -103,6 +105,20 @@ func Name(s string) string { return scrub(s, inName) }
 // HasToken reports whether s contains a secret that is known by its form alone.
 func HasToken(s string) bool {
 	return containsAny(s, tokenHints) && tokens.MatchString(s)
+}
+
+// IsClean reports whether no rule that holds for every text applies to s: it has no address, token, key or credentials.
+func IsClean(s string) bool { return len(s) <= MaxText && once(s, inFact) == s }
+
+// Addresses takes out addresses and nothing else. Addresses(Addresses(s)) == Addresses(s).
+func Addresses(s string) string {
+	for range 5 {
+		before := s
+		if s = addresses(s); s == before {
+			return s
+		}
+	}
+	return Redacted
 }
 
 // scrub applies the rules until nothing changes: what it returns, it leaves alone.

@@ -46,9 +46,9 @@ func isShortHex(s string) bool {
 	return true
 }
 
-// isVersion reports whether s can be an ELF symbol version.
+// isVersion reports whether s can be an ELF symbol version, and not a host.
 func isVersion(s string) bool {
-	if s == "" || len(s) > 64 {
+	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || len(s) > 64 || len(last) < len(s) && strings.IndexAny(last, "0123456789") < 0 {
 		return false
 	}
 	for i := range len(s) {
