@@ -1,0 +1,76 @@
+package witnessqueryextension
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/confignet"
+	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+)
+
+// Config of the extension.
+type Config struct {
+	// HTTP is the server. Default: localhost:8686, bodies up to 4 MiB.
+	HTTP confighttp.ServerConfig `mapstructure:"http"`
+	// Storage is the extension that holds the evidence. Default: witness_storage.
+	Storage component.ID `mapstructure:"storage"`
+	// Canonicalization is applied to posted traces, as the canonicalization processor does to events.
+	Canonicalization canon.Config `mapstructure:"canonicalization"`
+	// Window is the length of the windows that posted traces are counted in. It divides a day. Default: 60s.
+	Window time.Duration `mapstructure:"window"`
+	// AllowInsecure permits an endpoint that others can reach without TLS and an authenticator. Default: false.
+	AllowInsecure bool `mapstructure:"allow_insecure"`
+}
+
+var _ confmap.Validator = (*Config)(nil)
+
+const day = 24 * time.Hour
+
+// Validate checks the configuration. The error names the field.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.HTTP.NetAddr.Endpoint == "" {
+		errs = append(errs, errors.New("http::endpoint: is empty"))
+	} else if !c.AllowInsecure && !c.loopback() && (!c.HTTP.TLS.HasValue() || !c.HTTP.Auth.HasValue()) {
+		errs = append(errs, errors.New("http::endpoint: others can reach it, so http::tls and http::auth are needed (or allow_insecure: true)"))
+	}
+	if c.HTTP.MaxRequestBodySize < 0 {
+		errs = append(errs, errors.New("http::max_request_body_size: is negative"))
+	}
+	if c.HTTP.CORS.HasValue() && len(c.HTTP.CORS.Get().AllowedOrigins) > 0 {
+		errs = append(errs, errors.New("http::cors: is not supported: pages of other origins are always refused"))
+	}
+	if c.Storage == (component.ID{}) {
+		errs = append(errs, errors.New("storage: is empty"))
+	}
+	if c.Window < time.Second || c.Window > day || day%c.Window != 0 {
+		errs = append(errs, fmt.Errorf("window: is not a duration from 1s to 24h that divides a day"))
+	}
+	return errors.Join(errs...)
+}
+
+// loopback reports whether the endpoint says that only this host can reach it.
+func (c *Config) loopback() bool {
+	if c.HTTP.NetAddr.Transport == confignet.TransportTypeUnix {
+		return true
+	}
+	host, _, err := net.SplitHostPort(c.HTTP.NetAddr.Endpoint)
+	return err == nil && isLoopback(host)
+}
+
+// isLoopback reports whether a host, without port and brackets, names this host whatever a resolver says.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback()
+}

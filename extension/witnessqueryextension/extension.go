@@ -1,0 +1,132 @@
+package witnessqueryextension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/confignet"
+	"go.opentelemetry.io/collector/extension"
+	"go.opentelemetry.io/collector/extension/extensioncapabilities"
+
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/storage"
+)
+
+// queryExtension runs the HTTP server.
+type queryExtension struct {
+	config    *Config
+	settings  extension.Settings
+	telemetry *metadata.TelemetryBuilder
+	maker     ingest.Maker
+
+	server   *http.Server
+	listener net.Listener
+	served   chan struct{} // closed when the server has ended
+}
+
+var (
+	_ extension.Extension             = (*queryExtension)(nil)
+	_ extensioncapabilities.Dependent = (*queryExtension)(nil)
+)
+
+func newExtension(config *Config, settings extension.Settings) (*queryExtension, error) {
+	canonicalizer, err := canon.New(config.Canonicalization)
+	if err != nil {
+		return nil, fmt.Errorf("canonicalization: %w", err)
+	}
+	telemetry, err := metadata.NewTelemetryBuilder(settings.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	return &queryExtension{
+		config: config, settings: settings, telemetry: telemetry,
+		maker: ingest.Maker{Canonicalizer: canonicalizer, Window: config.Window},
+	}, nil
+}
+
+// Dependencies are the storage, and the authenticator where there is one: both start before this extension.
+func (e *queryExtension) Dependencies() []component.ID {
+	ids := []component.ID{e.config.Storage}
+	if e.config.HTTP.Auth.HasValue() {
+		ids = append(ids, e.config.HTTP.Auth.Get().Config.AuthenticatorID)
+	}
+	return ids
+}
+
+// Start listens and serves.
+func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
+	store, err := storage.Find(host, e.config.Storage)
+	if err != nil {
+		return err
+	}
+	api := &api{
+		store: store, maker: e.maker, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
+	}
+	config := e.config.HTTP
+	if config.MaxRequestBodySize == 0 {
+		config.MaxRequestBodySize = defaultMaxBody
+	}
+	if config.Auth.HasValue() {
+		api.ignored = config.Auth.Get().RequestParameters
+	}
+	server, err := config.ToServer(ctx, host.GetExtensions(), e.settings.TelemetrySettings, http.HandlerFunc(api.serve),
+		confighttp.WithErrorHandler(refuse))
+	if err != nil {
+		return err
+	}
+	listener, err := config.ToListener(ctx)
+	if err != nil {
+		return err
+	}
+	if !e.config.loopback() && e.config.AllowInsecure && (!config.TLS.HasValue() || !config.Auth.HasValue()) {
+		e.settings.Logger.Warn("others can reach this API without TLS or without an authenticator (allow_insecure)")
+	}
+	server.Handler = api.guard(server.Handler, hostsOf(&config, listener))
+	e.server, e.listener, e.served = server, listener, make(chan struct{})
+	go func() {
+		defer close(e.served)
+		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			componentstatus.ReportStatus(host, componentstatus.NewFatalErrorEvent(err))
+		}
+	}()
+	return nil
+}
+
+// Shutdown lets requests end, for as long as ctx allows, and stops.
+func (e *queryExtension) Shutdown(ctx context.Context) error {
+	if e.server != nil {
+		if err := e.server.Shutdown(ctx); err != nil {
+			if err = e.server.Close(); err != nil {
+				return err
+			}
+		}
+		<-e.served
+	}
+	e.telemetry.Shutdown()
+	return nil
+}
+
+// hostsOf returns the names that a request may call this host when nobody else can reach it, or nil for any.
+func hostsOf(config *confighttp.ServerConfig, listener net.Listener) []string {
+	local := []string{"localhost", "127.0.0.1", "::1"}
+	if config.NetAddr.Transport == confignet.TransportTypeUnix {
+		return local
+	}
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok || !address.IP.IsLoopback() {
+		return nil
+	}
+	if host, _, err := net.SplitHostPort(config.NetAddr.Endpoint); err == nil && host != "" {
+		local = append(local, host)
+	}
+	return local
+}

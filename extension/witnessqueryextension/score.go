@@ -1,0 +1,49 @@
+package witnessqueryextension
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
+)
+
+// scored is a score with the coverage beside it. The two are never combined.
+type scored struct {
+	FindingID       string         `json:"findingId"`
+	AsOf            time.Time      `json:"asOf"`
+	Observed        bool           `json:"observed"`
+	Score           float64        `json:"score"`
+	Band            string         `json:"band"`
+	Factors         []score.Factor `json:"factors"`
+	Coverage        float64        `json:"coverage"`
+	CoverageFactors []score.Factor `json:"coverageFactors"`
+	Model           string         `json:"model"`
+}
+
+func (a *api) getScore(c *call) (answer, error) {
+	now := a.now().UTC()
+	f, err := a.store.Finding(c.Context(), c.principal.Tenant, c.finding)
+	if err != nil {
+		return answer{}, err
+	}
+	matches, err := evidence.Match(c.Context(), a.store, &evidence.Question{Tenant: c.principal.Tenant, Finding: f})
+	if err != nil {
+		return answer{}, err
+	}
+	summary, err := matches.Summary(c.Context(), a.store)
+	if err != nil {
+		return answer{}, err
+	}
+	coverage, err := evidence.Cover(c.Context(), a.store, c.principal.Tenant, now.Add(-evidence.ScoreSpan), now, now)
+	if err != nil {
+		return answer{}, err
+	}
+	result := matches.Score(now, &summary)
+	body := scored{
+		FindingID: c.finding, AsOf: now, Observed: summary.Hits > 0,
+		Score: result.Score, Band: result.Band, Factors: append([]score.Factor{}, result.Factors...), Model: score.Model,
+	}
+	body.Coverage, body.CoverageFactors = coverage.Number()
+	return answer{http.StatusOK, body}, nil
+}

@@ -1,0 +1,291 @@
+package witnessqueryextension
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/internal/finding"
+	"github.com/otelcol-witness/otelcol-witness/storage"
+)
+
+// api answers requests. It is safe for concurrent use.
+type api struct {
+	store     storage.Storage
+	maker     ingest.Maker
+	telemetry *metadata.TelemetryBuilder
+	logger    *zap.Logger
+	now       func() time.Time
+	// ignored are query parameters that belong to the authenticator.
+	ignored []string
+}
+
+// call is a request on its way through a handler.
+type call struct {
+	*http.Request
+	principal     storage.Principal
+	authenticated bool
+	route         string // template
+	finding       string // id in the path, if any
+	query         *query
+}
+
+// answer is what a handler returns: a body that is encoded as JSON, or none.
+type answer struct {
+	status int
+	body   any
+}
+
+// route is a call of the API. The template is that of the OpenAPI document.
+type route struct {
+	method, template string
+	parameters       []string // of the query
+	handle           func(*api, *call) (answer, error)
+}
+
+// notFound is the route of paths that are no route, in metrics and logs.
+const notFound = "none"
+
+var routes = []route{
+	{http.MethodGet, "/api/v1/findings", []string{"component", "cursor", "limit"}, (*api).listFindings},
+	{http.MethodGet, "/api/v1/findings/{findingId}", nil, (*api).getFinding},
+	{http.MethodPut, "/api/v1/findings/{findingId}", nil, (*api).putFinding},
+	{http.MethodDelete, "/api/v1/findings/{findingId}", nil, (*api).deleteFinding},
+	{http.MethodPost, "/api/v1/findings/{findingId}/runtime/traces", nil, (*api).postTraces},
+	{
+		http.MethodGet, "/api/v1/findings/{findingId}/runtime/traces",
+		[]string{"from", "to", "kind", "minConfidence", "assurance", "sort", "limit", "cursor"}, (*api).getTraces,
+	},
+	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/timeline", []string{"from", "to", "bucket"}, (*api).getTimeline},
+	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/score", nil, (*api).getScore},
+	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/coverage", []string{"from", "to"}, (*api).getCoverage},
+	{
+		http.MethodGet, "/api/v1/symbols/hot",
+		[]string{"from", "to", "kind", "assurance", "component", "artifact", "limit"}, (*api).hotSymbols,
+	},
+	{http.MethodGet, "/api/v1/openapi.json", nil, (*api).getOpenAPI},
+}
+
+const findingID = "{findingId}"
+
+// match finds the routes of an escaped path, one for each method, and the escaped finding id in it. An id keeps what it
+// has encoded, slashes too, until it is decoded on its own.
+func match(escaped string) (matched []*route, id string) {
+	segments := strings.Split(escaped, "/")
+	for i := range routes {
+		template := strings.Split(routes[i].template, "/")
+		if len(template) != len(segments) {
+			continue
+		}
+		at, ok := -1, true
+		for j := range template {
+			if template[j] == findingID && segments[j] != "" {
+				at = j
+			} else if template[j] != segments[j] {
+				ok = false
+				break
+			}
+		}
+		if ok {
+			matched = append(matched, &routes[i])
+			if at >= 0 {
+				id = segments[at]
+			}
+		}
+	}
+	return matched, id
+}
+
+// serve answers a request that came through the guard and confighttp: authenticated, its body bounded.
+func (a *api) serve(w http.ResponseWriter, r *http.Request) {
+	matched, id := match(r.URL.EscapedPath())
+	if len(matched) == 0 {
+		write(w, newProblem(http.StatusNotFound, "there is no such path"))
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	at := slices.IndexFunc(matched, func(route *route) bool { return route.method == method })
+	if at < 0 {
+		var allowed []string
+		for _, route := range matched {
+			allowed = append(allowed, route.method)
+		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		write(w, newProblem(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", ")))
+		return
+	}
+	route := matched[at]
+	c := &call{Request: r, route: route.template}
+	c.principal, c.authenticated = storage.PrincipalFrom(r.Context())
+	answer, err := a.answer(route, c, id)
+	if err != nil {
+		write(w, a.problemOf(err, route.template))
+		return
+	}
+	if answer.body == nil {
+		w.WriteHeader(answer.status)
+		return
+	}
+	if err := writeJSON(w, answer.status, "application/json", answer.body); err != nil {
+		a.logger.Error("an answer cannot be encoded", zap.String("route", route.template), zap.Error(err))
+		write(w, newProblem(http.StatusInternalServerError, ""))
+	}
+}
+
+func (a *api) answer(route *route, c *call, escapedID string) (answer, error) {
+	if strings.Contains(route.template, findingID) {
+		id, err := url.PathUnescape(escapedID)
+		if err != nil {
+			return answer{}, badRequest("findingId: is not percent-encoded")
+		}
+		if err := finding.ValidateID(id); err != nil {
+			return answer{}, badRequest(fmt.Sprintf("findingId: %v", err))
+		}
+		c.finding = id
+	}
+	var err error
+	if c.query, err = parseQuery(c.URL.RawQuery, route.parameters, a.ignored); err != nil {
+		return answer{}, err
+	}
+	return route.handle(a, c)
+}
+
+// write sends a problem.
+func write(w http.ResponseWriter, p *problem) {
+	if err := writeJSON(w, p.Status, "application/problem+json", p); err != nil {
+		w.WriteHeader(http.StatusInternalServerError) // a problem can always be encoded
+	}
+}
+
+// writeJSON encodes a body before anything is sent, so that an error can still be told.
+func writeJSON(w http.ResponseWriter, status int, contentType string, body any) error {
+	var buffer bytes.Buffer
+	if raw, ok := body.(json.RawMessage); ok {
+		buffer.Write(raw)
+	} else {
+		encoder := json.NewEncoder(&buffer)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(body); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(buffer.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(buffer.Bytes()) // the caller is gone
+	return nil
+}
+
+// refuse tells what confighttp refuses: a request without credentials, or with a body that cannot be decompressed. The
+// message of an authenticator may hold what it was given, so it is not repeated.
+func refuse(w http.ResponseWriter, _ *http.Request, _ string, status int) {
+	detail := "the body's Content-Encoding is not supported, or it is not what that says"
+	if status == http.StatusUnauthorized {
+		detail = "the request is not authenticated"
+	}
+	write(w, newProblem(status, detail))
+}
+
+// guard is outermost: it counts, survives panics, sets the headers that every answer has, and refuses what a page of
+// another origin sends through somebody's browser. hosts are the names that a request may use, nil for any.
+func (a *api) guard(next http.Handler, hosts []string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		route := notFound
+		if matched, _ := match(r.URL.EscapedPath()); len(matched) > 0 {
+			route = matched[0].template
+		}
+		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		defer func() {
+			if reason := recover(); reason != nil {
+				if reason == http.ErrAbortHandler {
+					panic(reason)
+				}
+				// The reason may hold parts of the request: only its type is logged.
+				a.logger.Error("a request panicked", zap.String("route", route),
+					zap.String("type", fmt.Sprintf("%T", reason)), zap.ByteString("stack", debug.Stack()))
+				if !recorder.written {
+					write(recorder, newProblem(http.StatusInternalServerError, ""))
+				}
+			}
+			a.telemetry.WitnessQueryRequests.Add(context.WithoutCancel(r.Context()), 1, metric.WithAttributes(
+				attribute.String("route", route), attribute.String("class", strconv.Itoa(recorder.status/100)+"xx")))
+		}()
+		header := recorder.Header()
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Cache-Control", "no-store")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
+		header.Set("Referrer-Policy", "no-referrer")
+		if p := refuseOrigin(r, hosts); p != nil {
+			write(recorder, p)
+			return
+		}
+		next.ServeHTTP(recorder, r)
+	})
+}
+
+// refuseOrigin stops DNS rebinding (a name of the attacker's that resolves to this host) and requests that a page of
+// another origin makes.
+func refuseOrigin(r *http.Request, hosts []string) *problem {
+	if hosts != nil && !slices.ContainsFunc(hosts, func(host string) bool { return strings.EqualFold(host, hostname(r.Host)) }) {
+		return newProblem(http.StatusForbidden, "Host: is not a name of this host")
+	}
+	origins := r.Header.Values("Origin")
+	if len(origins) == 0 {
+		return nil
+	}
+	origin, err := url.Parse(origins[0])
+	if err != nil || len(origins) > 1 || origin.Scheme != "http" && origin.Scheme != "https" || !strings.EqualFold(origin.Host, r.Host) {
+		return newProblem(http.StatusForbidden, "Origin: is another origin")
+	}
+	return nil
+}
+
+// hostname is a Host header without port and brackets.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+}
+
+// statusRecorder remembers what was answered.
+type statusRecorder struct {
+	http.ResponseWriter
+	status  int
+	written bool
+}
+
+func (s *statusRecorder) WriteHeader(status int) {
+	if !s.written {
+		s.status, s.written = status, true
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *statusRecorder) Write(b []byte) (int, error) {
+	s.written = true
+	return s.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController and http.MaxBytesReader reach the connection.
+func (s *statusRecorder) Unwrap() http.ResponseWriter { return s.ResponseWriter }
