@@ -1,0 +1,244 @@
+package hotsymbolprocessor
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/otelcol-witness/otelcol-witness/processor/hotsymbolprocessor/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// Keys of the checkpoint. A storage client cannot list its keys, so state says which numbers are in use.
+const (
+	keyState   = "hot_symbol.state"
+	keyClocks  = "hot_symbol.clocks"
+	prefixHits = "hot_symbol.journal."
+	prefixUIDs = "hot_symbol.uids."
+	prefixSend = "hot_symbol.batch."
+)
+
+func keyNumber(prefix string, number uint64) string { return prefix + strconv.FormatUint(number, 10) }
+
+// stateVersion is the version of everything in the checkpoint.
+const stateVersion = 1
+
+// state is the root of the checkpoint. Each pair is the first number that may be in use and the first that is not yet.
+type state struct {
+	Version int       `json:"v"`
+	Journal [2]uint64 `json:"journal"`
+	UIDs    [2]uint64 `json:"uids"`
+	Batches [2]uint64 `json:"batches"`
+	// Flush is the next flush number. It only grows.
+	Flush uint64 `json:"flush"`
+}
+
+var errDamaged = errors.New("an entry of the checkpoint is damaged")
+
+func decodeState(in []byte) (state, error) {
+	var s state
+	if err := json.Unmarshal(in, &s); err != nil || s.Version != stateVersion {
+		return state{}, errDamaged
+	}
+	for _, pair := range [][2]uint64{s.Journal, s.UIDs, s.Batches} {
+		if pair[0] > pair[1] {
+			return state{}, errDamaged
+		}
+	}
+	return s, nil
+}
+
+// clock is the newest event of an origin.
+type clock struct {
+	Sender sender `json:"sender"`
+	Event  string `json:"event"`
+	Newest int64  `json:"newest"`
+}
+
+// journalEntry is what one batch added to one bucket, or to the losses.
+type journalEntry struct {
+	Bucket uint64 `json:"bucket"`
+	Clock  clock  `json:"clock"`
+	Source string `json:"source"` // of the observations
+	Start  int64  `json:"start"`
+	Window int64  `json:"window"`
+	// Counts are five numbers for each entry that was described before: index, hits, hits error, first and last seen.
+	Counts []int64     `json:"counts,omitempty"`
+	Losses []lossEntry `json:"losses,omitempty"`
+	// described are entries with their hits; the flush number of each is its index.
+	described []witness.Observation
+}
+
+type lossEntry struct {
+	Sender sender `json:"sender"`
+	Source string `json:"source"`
+	Stage  string `json:"stage"`
+	Host   string `json:"host"`
+	Hits   uint64 `json:"hits"`
+	Start  int64  `json:"start"`
+	End    int64  `json:"end"`
+}
+
+const countsPerEntry = 5
+
+// encodeBucket writes what the batch in hand adds to b; with all, everything there is in b as well.
+func encodeBucket(b *bucket, now time.Time, all bool) ([]byte, error) {
+	entry := journalEntry{
+		Bucket: b.number, Clock: clock{b.origin.sender, b.origin.source, b.origin.next},
+		Source: b.origin.name, Start: b.start, Window: b.window,
+	}
+	if all {
+		for _, e := range b.entries {
+			if e.hits+e.batchHits > 0 {
+				entry.described = append(entry.described, b.describe(e, true))
+			}
+		}
+		return entry.encode(now)
+	}
+	for _, e := range b.touched {
+		if !e.journaled {
+			entry.described = append(entry.described, b.describe(e, false))
+			continue
+		}
+		entry.Counts = append(entry.Counts, int64(e.index), int64(e.batchHits), int64(e.batchErr), e.batchFirst, e.batchLast) //nolint:gosec // hits are bounded by the table
+	}
+	return entry.encode(now)
+}
+
+// describe spells an entry out with its hits of the batch in hand; with all, those before as well.
+func (b *bucket) describe(e *entry, all bool) witness.Observation {
+	hits, hitsError, first, last := e.batchHits, e.batchErr, e.batchFirst, e.batchLast
+	if all && e.hits > 0 {
+		if hits == 0 {
+			first, last = e.first, e.last
+		}
+		hits, hitsError, first, last = hits+e.hits, hitsError+e.hitsError, min(first, e.first), max(last, e.last)
+	}
+	o := b.observation(e, hits, hitsError, first, last)
+	o.Flush = uint64(e.index) //nolint:gosec // not negative
+	return o
+}
+
+// encode writes the length of the JSON, the JSON, and the described entries as OTLP.
+func (entry *journalEntry) encode(now time.Time) ([]byte, error) {
+	head, err := json.Marshal(entry)
+	if err != nil {
+		return nil, err
+	}
+	out := binary.AppendUvarint(make([]byte, 0, len(head)+8), uint64(len(head)))
+	out = append(out, head...)
+	if len(entry.described) == 0 {
+		return out, nil
+	}
+	body, err := encodeObservations(entry.described, now)
+	return append(out, body...), err
+}
+
+// decodeJournal reads what encode writes.
+func decodeJournal(in []byte) (journalEntry, error) {
+	var entry journalEntry
+	body, err := cutHead(in, &entry)
+	if err != nil {
+		return entry, err
+	}
+	if len(entry.Counts)%countsPerEntry != 0 || entry.Start < 0 || entry.Window < 0 || entry.Start > math.MaxInt64-entry.Window {
+		return entry, errDamaged
+	}
+	for i, n := range entry.Counts {
+		if n < 0 || i%countsPerEntry == 1 && n == 0 {
+			return entry, errDamaged
+		}
+	}
+	entry.described, err = decodeObservations(body)
+	return entry, err
+}
+
+// batch is observations or losses of one sender on their way to the next component.
+type batch struct {
+	Sender  sender `json:"sender"`
+	Records int    `json:"records"`
+	number  uint64
+	body    []byte // OTLP
+}
+
+func (b *batch) encode() ([]byte, error) {
+	head, err := json.Marshal(b)
+	if err != nil {
+		return nil, err
+	}
+	out := binary.AppendUvarint(make([]byte, 0, len(head)+len(b.body)+8), uint64(len(head)))
+	return append(append(out, head...), b.body...), nil
+}
+
+func decodeBatch(number uint64, in []byte) (*batch, error) {
+	b := &batch{number: number}
+	body, err := cutHead(in, b)
+	if err != nil {
+		return nil, err
+	}
+	logs, err := decodeLogs(body)
+	if err != nil {
+		return nil, errDamaged
+	}
+	b.Records = logs.LogRecordCount()
+	b.body = body
+	return b, nil
+}
+
+func cutHead(in []byte, into any) (body []byte, err error) {
+	length, n := binary.Uvarint(in)
+	if n <= 0 || length > uint64(len(in)-n) { //nolint:gosec // n is at most the length
+		return nil, errDamaged
+	}
+	in = in[n:]
+	if err := json.Unmarshal(in[:length], into); err != nil {
+		return nil, errDamaged
+	}
+	return in[length:], nil
+}
+
+func encodeObservations(observations []witness.Observation, now time.Time) ([]byte, error) {
+	logs := plog.NewLogs()
+	witness.AppendObservations(logs, metadata.ScopeName, "", now, observations)
+	return encodeLogs(logs)
+}
+
+func decodeObservations(in []byte) ([]witness.Observation, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	logs, err := decodeLogs(in)
+	if err != nil {
+		return nil, errDamaged
+	}
+	var out []witness.Observation
+	for i := range logs.ResourceLogs().Len() {
+		resource := logs.ResourceLogs().At(i)
+		for j := range resource.ScopeLogs().Len() {
+			records := resource.ScopeLogs().At(j).LogRecords()
+			for k := range records.Len() {
+				o, err := witness.ObservationOf(resource.Resource().Attributes(), records.At(k))
+				if err != nil {
+					return out, errDamaged
+				}
+				out = append(out, o)
+			}
+		}
+	}
+	return out, nil
+}
+
+func encodeLogs(logs plog.Logs) ([]byte, error) {
+	var marshaler plog.ProtoMarshaler
+	return marshaler.MarshalLogs(logs)
+}
+
+func decodeLogs(in []byte) (plog.Logs, error) {
+	var unmarshaler plog.ProtoUnmarshaler
+	return unmarshaler.UnmarshalLogs(in)
+}

@@ -1,0 +1,573 @@
+package hotsymbolprocessor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/multierr"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// noon is a whole number of days in the past, so that every window starts there.
+var noon = time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
+
+func TestCountsByWitnessAndWindow(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p,
+		event{at: noon.Add(time.Second), symbol: "A"},
+		event{at: noon.Add(59 * time.Second), symbol: "A", hits: 4},
+		event{at: noon.Add(10 * time.Second), symbol: "A", host: "node-2"},
+		event{at: noon.Add(30 * time.Second), symbol: "B", callers: []string{"main"}},
+		event{at: noon.Add(60 * time.Second), symbol: "A"},
+	)
+	stop(t, p)
+
+	type row struct {
+		member, host, kind string
+		start              time.Duration
+		hits               uint64
+		first, last        time.Duration
+	}
+	var rows []row
+	for _, o := range next.all() {
+		rows = append(rows, row{
+			o.Witness.Frame.Member, o.Instance.Host, string(o.Witness.Kind), o.WindowStart.Sub(noon), o.Hits,
+			o.FirstSeen.Sub(noon), o.LastSeen.Sub(noon),
+		})
+		assert.Equal(t, time.Minute, o.WindowEnd.Sub(o.WindowStart))
+		assert.Equal(t, "deployment/web", o.Witness.Workload.Controller)
+		assert.True(t, strings.HasSuffix(o.Source, "/0/tetragon"), o.Source)
+		assert.NotEqual(t, tetragon, o.Source)
+		assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", o.Witness.Frame.Component)
+	}
+	s := time.Second
+	assert.ElementsMatch(t, []row{
+		{"A", "node-1", "call", 0, 5, s, 59 * s},
+		{"A", "node-2", "call", 0, 1, 10 * s, 10 * s},
+		{"B", "node-1", "call", 0, 1, 30 * s, 30 * s},
+		{"main", "node-1", "sample", 0, 1, 30 * s, 30 * s},
+		{"A", "node-1", "call", 60 * s, 1, 60 * s, 60 * s},
+	}, rows)
+}
+
+func TestKinds(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p,
+		event{name: semconv.EventExec, at: noon, symbol: "x"},
+		event{name: semconv.EventLoad, at: noon, symbol: "x"},
+		event{name: semconv.EventSample, at: noon, symbol: "S", callers: []string{"mid", "S", "main"}},
+		event{name: semconv.EventKernel, at: noon, symbol: "tcp_connect"},
+	)
+	stop(t, p)
+	assert.Equal(t, map[string]uint64{
+		" exec": 1, " load": 1, "S sample": 1, "mid sample": 1, "main sample": 1, "tcp_connect call": 1,
+	}, next.hits())
+}
+
+func TestFlushWhenTheSourceHasPassedTheWindow(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p, event{at: noon, symbol: "A"}, event{at: noon.Add(59 * time.Second), symbol: "A"})
+	consume(t, p, event{at: noon.Add(time.Hour), symbol: "B", source: "b/0/ebpf"})
+	assert.Empty(t, next.hits(), "another source's clock counts for nothing")
+	consume(t, p, event{at: noon.Add(60 * time.Second), symbol: "C"})
+	sent(t, p)
+	assert.Equal(t, map[string]uint64{"A call": 2}, next.hits())
+	// Late but allowed: another flush of the same window.
+	consume(t, p, event{at: noon.Add(2 * time.Second), symbol: "A"})
+	consume(t, p, event{at: noon.Add(120 * time.Second), symbol: "C"})
+	sent(t, p)
+	assert.Equal(t, map[string]uint64{"A call": 3, "C call": 1}, next.hits())
+	assert.Len(t, next.all(), 3)
+	stop(t, p)
+}
+
+func TestFlushInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := newSink(t)
+		p := start(t, next, nil, func(c *Config) { c.FlushInterval = 10 * time.Second })
+		now := time.Now()
+		consume(t, p, event{at: now, symbol: "A"}, event{at: now.Add(-time.Hour), symbol: "late"})
+		time.Sleep(5 * time.Second)
+		consume(t, p, event{at: now, symbol: "A"})
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		assert.Empty(t, next.all())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Equal(t, map[string]uint64{"A call": 2}, next.hits())
+		assert.Equal(t, map[string]uint64{stageLate: 1}, next.lost())
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Len(t, next.all(), 1, "nothing new, nothing flushed")
+		stop(t, p)
+	})
+}
+
+func TestLateness(t *testing.T) {
+	for name, test := range map[string]struct {
+		events []event
+		hits   map[string]uint64
+		lost   map[string]uint64
+	}{
+		"exactly as late as allowed": {
+			[]event{{at: noon.Add(15 * time.Minute), symbol: "A"}, {at: noon, symbol: "B"}},
+			map[string]uint64{"A call": 1, "B call": 1}, map[string]uint64{},
+		},
+		"later is lost with all its hits": {
+			[]event{{at: noon.Add(15 * time.Minute), symbol: "A"}, {at: noon.Add(-1), symbol: "B", hits: 3}, {at: noon.Add(-time.Hour), symbol: "C"}},
+			map[string]uint64{"A call": 1}, map[string]uint64{stageLate: 4},
+		},
+		"against the own source": {
+			[]event{{at: noon.Add(time.Hour), symbol: "A", source: "a/0/ebpf"}, {at: noon, symbol: "B"}},
+			map[string]uint64{"A call": 1, "B call": 1}, map[string]uint64{},
+		},
+		"against the own source also where the component has the same name": {
+			[]event{{at: noon.Add(time.Hour), symbol: "A", source: "a/0/tetragon"}, {at: noon, symbol: "B", source: "b/0/tetragon"}},
+			map[string]uint64{"A call": 1, "B call": 1}, map[string]uint64{},
+		},
+		"a replay of last month is not late": {
+			[]event{{at: noon.Add(-30 * day), symbol: "A"}, {at: noon.Add(-30*day + time.Second), symbol: "A"}},
+			map[string]uint64{"A call": 2}, map[string]uint64{},
+		},
+		"a heartbeat is not the clock": {
+			[]event{{name: semconv.EventCoverage, at: noon.Add(time.Hour)}, {at: noon, symbol: "A"}},
+			map[string]uint64{"A call": 1}, map[string]uint64{},
+		},
+		"ahead is lost and is not the clock": {
+			[]event{{at: time.Now().Add(time.Hour), symbol: "X", hits: 2}, {at: noon, symbol: "A"}},
+			map[string]uint64{"A call": 1}, map[string]uint64{stageAhead: 2},
+		},
+		"4 minutes ahead is allowed": {
+			[]event{{at: time.Now().Add(4 * time.Minute), symbol: "X"}},
+			map[string]uint64{"X call": 1}, map[string]uint64{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			next := newSink(t)
+			p := start(t, next, nil, nil)
+			consume(t, p, test.events...)
+			stop(t, p)
+			assert.Equal(t, test.hits, next.hits())
+			assert.Equal(t, test.lost, next.lost())
+		})
+	}
+}
+
+func TestLossSpansWindowsAndHasItsOwnKey(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p, event{at: noon, symbol: "A"})
+	for range 3 {
+		consume(t, p, event{at: noon.Add(-time.Hour - time.Second), symbol: "B"}, event{at: noon.Add(-2 * time.Hour), symbol: "B"})
+		p.flushAll(t)
+	}
+	stop(t, p)
+	assert.Equal(t, map[string]uint64{stageLate: 6}, next.lost())
+	assert.Len(t, next.losses, 3)
+	for _, c := range next.losses {
+		assert.Equal(t, noon.Add(-2*time.Hour), c.Start)
+		assert.Equal(t, noon.Add(-time.Hour), c.End.Truncate(time.Millisecond))
+		assert.Equal(t, "node-1", c.Instance.Host)
+		assert.True(t, strings.HasSuffix(c.Source, "/tetragon"))
+	}
+}
+
+func TestPreexisting(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p,
+		event{name: semconv.EventExec, at: noon.Add(-30 * day), symbol: "x", preexisting: true},
+		event{name: semconv.EventExec, at: noon.Add(-time.Minute), symbol: "x", preexisting: true, host: "node-2"},
+		event{at: noon.Add(30 * time.Second), symbol: "A"},
+	)
+	consume(t, p, event{name: semconv.EventExec, at: noon.Add(-29 * day), symbol: "x", preexisting: true})
+	stop(t, p)
+	assert.Empty(t, next.losses)
+	assert.Equal(t, map[string]uint64{" exec": 3, "A call": 1}, next.hits())
+	for _, o := range next.all() {
+		if o.Witness.Kind != witness.KindExec {
+			continue
+		}
+		start := noon
+		if o.Instance.Host == "node-2" {
+			start = noon.Add(-time.Minute) // not too late for its own window
+		}
+		assert.Equal(t, start, o.WindowStart)
+		assert.Equal(t, start, o.FirstSeen)
+		assert.Equal(t, start, o.LastSeen)
+	}
+}
+
+func TestBadEventsLoseNoNeighbour(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p,
+		event{at: noon, symbol: "A"},
+		event{symbol: "no time"},
+		event{at: noon},
+		event{at: noon, symbol: "B", hits: -1},
+		event{at: noon, symbol: "B", put: func(r plog.LogRecord) { r.Attributes().PutStr(semconv.WitnessHits, "many") }},
+		event{at: noon, symbol: "B", put: func(r plog.LogRecord) { r.Attributes().PutInt(semconv.WitnessHitsError, 5) }},
+		event{at: noon, symbol: "B", put: func(r plog.LogRecord) { r.SetTimestamp(1 << 63) }},
+		event{at: noon, symbol: "B", put: func(r plog.LogRecord) { r.Attributes().PutStr(semconv.WitnessStack, "x") }},
+		event{at: noon, symbol: "A"},
+	)
+	stop(t, p)
+	assert.Equal(t, map[string]uint64{"A call": 2}, next.hits())
+}
+
+func TestPassedOn(t *testing.T) {
+	others := []event{
+		{name: semconv.EventObservation}, {name: semconv.EventCoverage}, {name: semconv.EventLoss}, {name: semconv.EventStatus},
+		{name: semconv.EventContainment}, {name: semconv.EventExit}, {name: semconv.EventConnect}, {name: "somebody.else"}, {name: ""},
+	}
+	for i := range others {
+		others[i].put = func(r plog.LogRecord) {
+			r.Body().SetStr(fmt.Sprint("record ", i))
+			if others[i].name == "" {
+				r.SetEventName("")
+			}
+		}
+	}
+	mixed := append(append([]event{{at: noon, symbol: "A"}}, others...), event{at: noon, symbol: "A"})
+	for name, test := range map[string]struct {
+		events []event
+		mode   string
+		want   int
+	}{
+		"only others": {others[1:2], eventsDrop, 1},
+		"drop":        {mixed, eventsDrop, len(others)},
+		"keep":        {mixed, eventsKeep, len(mixed)},
+		"only events": {mixed[:1], eventsDrop, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			next := &recorder{do: func(logs plog.Logs) {
+				for i := range logs.ResourceLogs().Len() {
+					records := logs.ResourceLogs().At(i).ScopeLogs().At(0).LogRecords()
+					for j := range records.Len() {
+						r := records.At(j)
+						if r.EventName() == semconv.EventObservation && r.Body().Type() == pcommon.ValueTypeEmpty {
+							continue // our own
+						}
+						host, _ := logs.ResourceLogs().At(i).Resource().Attributes().Get(semconv.HostName)
+						assert.Equal(t, "node-1", host.Str())
+						got = append(got, r.EventName()+r.Body().AsString())
+					}
+				}
+			}}
+			p := start(t, next, nil, func(c *Config) { c.Events = test.mode })
+			logs := logsOf(test.events...)
+			before := plog.NewLogs()
+			logs.CopyTo(before)
+			before.MarkReadOnly()
+			logs.MarkReadOnly()
+			require.NoError(t, p.ConsumeLogs(context.Background(), logs))
+			stop(t, p)
+			assert.Len(t, got, test.want)
+			assert.Equal(t, before, logs)
+		})
+	}
+}
+
+func TestWhenWhatIsPassedOnFails(t *testing.T) {
+	events := []event{{at: noon, symbol: "A"}, {name: semconv.EventStatus}}
+	t.Run("for now", func(t *testing.T) {
+		next := newSink(t)
+		p := start(t, next, nil, nil)
+		next.failWith(errDown)
+		require.ErrorIs(t, p.ConsumeLogs(context.Background(), logsOf(events...)), errDown)
+		next.failWith(nil)
+		consume(t, p, events...)
+		stop(t, p)
+		assert.Equal(t, map[string]uint64{"A call": 1}, next.hits())
+	})
+	t.Run("for good", func(t *testing.T) {
+		next := newSink(t)
+		p := start(t, next, nil, nil)
+		next.failWith(consumererror.NewPermanent(errDown))
+		err := p.ConsumeLogs(context.Background(), logsOf(events...))
+		require.True(t, consumererror.IsPermanent(err), "the sender will not send it again, so its events are counted")
+		next.failWith(nil)
+		stop(t, p)
+		assert.Equal(t, map[string]uint64{"A call": 1}, next.hits())
+	})
+}
+
+func TestTwoReceiversStayApart(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	consume(t, p,
+		event{at: noon, symbol: "A", source: "aaaa/1/tetragon"},
+		event{at: noon, symbol: "A", source: "aaaa/1/ebpf"},
+		event{at: noon, symbol: "A", source: "aaaa/1/ebpf/second"},
+		event{at: noon, symbol: "A", source: "none"},
+		event{at: noon, symbol: "A", source: "none", put: func(r plog.LogRecord) { r.Attributes().PutStr(semconv.WitnessSource, "bbbb/7/other") }},
+		event{at: noon, symbol: "A", source: "///"},
+		event{at: noon, symbol: "A", source: "plain"},
+	)
+	stop(t, p)
+	sources := map[string]uint64{}
+	for _, o := range next.all() {
+		sources[strings.SplitN(o.Source, "/", 3)[2]] += o.Hits
+	}
+	assert.Equal(t, map[string]uint64{
+		"tetragon": 1, "ebpf": 1, "ebpf/second": 1, "hot_symbol": 1, "other": 1, "/": 1, "plain": 1,
+	}, sources)
+}
+
+func TestTenantsStayApart(t *testing.T) {
+	next := newSink(t)
+	store := newMemory()
+	p := start(t, next, store, nil)
+	next.failWith(errDown)
+	for _, tenant := range []string{"red", "blue", "red"} {
+		require.NoError(t, p.ConsumeLogs(as(context.Background(), tenant), logsOf(event{at: noon, symbol: "A"})))
+	}
+	consume(t, p, event{at: noon, symbol: "A"})
+	p.flushAll(t)
+	crash(p)
+	next.failWith(nil)
+	stop(t, start(t, next, store, nil))
+	assert.Equal(t, map[string]int{"red": 1, "blue": 1, "": 1}, next.tenants)
+	assert.Equal(t, map[string]uint64{"A call": 4}, next.hits())
+}
+
+func TestVariantsHaveKeysOfTheirOwn(t *testing.T) {
+	variant := func(assurance witness.Assurance, origin witness.Origin, findings ...string) func(plog.LogRecord) {
+		return func(r plog.LogRecord) {
+			r.Attributes().PutStr(semconv.WitnessAssurance, string(assurance))
+			r.Attributes().PutStr(semconv.WitnessOrigin, string(origin))
+			slice := r.Attributes().PutEmptySlice(semconv.WitnessFindingIDs)
+			for _, f := range findings {
+				slice.AppendEmpty().SetStr(f)
+			}
+		}
+	}
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	for range 2 {
+		for i, put := range []func(plog.LogRecord){
+			variant(witness.Measured, witness.OriginWorkload), variant(witness.Asserted, witness.OriginWorkload),
+			variant(witness.Measured, witness.OriginInjected), variant(witness.Measured, witness.OriginWorkload, "CVE-2024-1"),
+		} {
+			consume(t, p, event{at: noon, symbol: "A", hits: int64(1 + i), put: put})
+		}
+		p.flushAll(t)
+	}
+	stop(t, p)
+	assert.Len(t, next.all(), 8)
+	assert.Equal(t, map[string]uint64{"A call": 20}, next.hits())
+	asserted := uint64(0)
+	for _, o := range next.all() {
+		if o.Assurance == witness.Asserted {
+			asserted += o.Hits
+		}
+	}
+	assert.Equal(t, uint64(4), asserted)
+}
+
+func TestManyHits(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, newMemory(), nil)
+	const most = 1<<63 - 1
+	for range 2 {
+		consume(t, p, event{at: noon, symbol: "A", hits: most}, event{at: noon, symbol: "A", hits: most})
+	}
+	stop(t, p)
+	assert.Len(t, next.all(), 4)
+	for _, o := range next.all() {
+		assert.Equal(t, uint64(most), o.Hits)
+	}
+}
+
+func TestWhatIsLearntLater(t *testing.T) {
+	next := newSink(t)
+	store := newMemory()
+	p := start(t, next, store, nil)
+	before := func(r plog.LogRecord) {
+		f := frameOf("A")
+		f.Component = ""
+		witness.PutStack(r.Attributes(), f)
+		r.Attributes().PutStr(semconv.ProcessExecutablePath, "/usr/bin/app")
+	}
+	after := func(r plog.LogRecord) {
+		witness.PutStack(r.Attributes(), frameOf("A"))
+		r.Attributes().PutStr(semconv.ProcessExecutablePath, "/usr/bin/app")
+		r.Attributes().PutStr(semconv.ArtifactPURL, "pkg:golang/example.com/app@v1.2.3")
+	}
+	consume(t, p, event{at: noon, put: before})
+	consume(t, p, event{at: noon, put: after})
+	consume(t, p, event{at: noon, put: before})
+	crash(p)
+	stop(t, start(t, next, store, nil))
+	require.Len(t, next.all(), 1)
+	o := next.all()[0]
+	assert.Equal(t, uint64(3), o.Hits)
+	assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", o.Witness.Frame.Component)
+	assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", o.Artifact.PURL)
+}
+
+func TestFullTableIsFlushedEarly(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, newMemory(), func(c *Config) { c.MaxWitnesses = 10 })
+	total := uint64(0)
+	for i := range 50 {
+		for {
+			err := p.ConsumeLogs(context.Background(), logsOf(
+				event{at: noon, symbol: fmt.Sprint("F", i)}, event{at: noon, symbol: fmt.Sprint("F", i/7), hits: 2}, event{at: noon, symbol: "A"}))
+			if err == nil {
+				break
+			}
+			require.ErrorIs(t, err, errPending)
+			sent(t, p)
+		}
+		total += 4
+		p.mu.Lock()
+		assert.Less(t, p.table.entries, 10+3)
+		p.mu.Unlock()
+	}
+	stop(t, p)
+	sum := uint64(0)
+	for _, n := range next.hits() {
+		sum += n
+	}
+	assert.Equal(t, total, sum)
+	assert.Equal(t, uint64(50), next.hits()["A call"])
+}
+
+func TestBackPressure(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, func(c *Config) { c.MaxWitnesses = 2 })
+	next.failWith(errDown)
+	accepted, turnedAway := uint64(0), false
+	for i := range 100 {
+		err := p.ConsumeLogs(context.Background(), logsOf(event{at: noon, symbol: fmt.Sprint("F", i)}))
+		if err != nil {
+			require.ErrorIs(t, err, errPending)
+			require.False(t, consumererror.IsPermanent(err))
+			turnedAway = true
+			break
+		}
+		accepted++
+	}
+	require.True(t, turnedAway)
+	next.failWith(nil)
+	sent(t, p)
+	consume(t, p, event{at: noon, symbol: "again"})
+	stop(t, p)
+	sum := uint64(0)
+	for _, n := range next.hits() {
+		sum += n
+	}
+	assert.Equal(t, accepted+1, sum)
+}
+
+func TestRefusedForGoodIsLoss(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, newMemory(), nil)
+	next.failWith(multierr.Combine(consumererror.NewPermanent(errDown), consumererror.NewPermanent(errDown)))
+	consume(t, p, event{at: noon, symbol: "A", hits: 3}, event{at: noon, symbol: "B", host: "node-2"})
+	p.flushAll(t)
+	sent(t, p)
+	next.failWith(nil)
+	stop(t, p)
+	assert.Empty(t, next.all())
+	assert.Equal(t, map[string]uint64{stageRefused: 4}, next.lost())
+	assert.Len(t, next.losses, 2)
+}
+
+func TestHopeless(t *testing.T) {
+	permanent := consumererror.NewPermanent(errDown)
+	assert.True(t, hopeless(permanent))
+	assert.True(t, hopeless(fmt.Errorf("x: %w", permanent)))
+	assert.True(t, hopeless(multierr.Combine(permanent, permanent)))
+	assert.False(t, hopeless(multierr.Combine(permanent, errDown)), "one of two may still take it")
+	assert.False(t, hopeless(errDown))
+}
+
+func TestBatchesAreSmall(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	var events []event
+	for i := range 2500 {
+		events = append(events, event{at: noon, symbol: fmt.Sprint("F", i)})
+	}
+	consume(t, p, events...)
+	stop(t, p)
+	assert.Len(t, next.all(), 2500)
+	assert.LessOrEqual(t, next.biggest, maxRecords)
+}
+
+func TestShutdown(t *testing.T) {
+	t.Run("nothing accepted and no storage", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			next := newSink(t)
+			p := start(t, next, nil, nil)
+			p.wait = backoff
+			consume(t, p, event{at: time.Now(), symbol: "A"})
+			next.failWith(errDown)
+			require.Error(t, p.Shutdown(context.Background()))
+			require.NoError(t, p.Shutdown(context.Background()))
+			require.ErrorIs(t, p.ConsumeLogs(context.Background(), logsOf(event{at: time.Now(), symbol: "A"})), errStopped)
+		})
+	})
+	t.Run("a short time without the next component", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			next := newSink(t)
+			p := start(t, next, nil, nil)
+			p.wait = backoff
+			consume(t, p, event{at: time.Now(), symbol: "A"})
+			next.failWith(errDown)
+			time.AfterFunc(3*time.Second, func() { next.failWith(nil) })
+			require.NoError(t, p.Shutdown(context.Background()))
+			assert.Equal(t, map[string]uint64{"A call": 1}, next.hits())
+		})
+	})
+	t.Run("with storage nothing is lost", func(t *testing.T) {
+		next, store := newSink(t), newMemory()
+		p := start(t, next, store, nil)
+		consume(t, p, event{at: noon, symbol: "A"})
+		next.failWith(errDown)
+		stop(t, p)
+		next.failWith(nil)
+		stop(t, start(t, next, store, nil))
+		assert.Equal(t, map[string]uint64{"A call": 1}, next.hits())
+	})
+}
+
+func TestStartWithoutItsStorage(t *testing.T) {
+	config := createDefaultConfig().(*Config)
+	config.Storage = &storageID
+	p := start(t, newSink(t), nil, nil)
+	stop(t, p)
+	p.config = config
+	require.ErrorContains(t, p.Start(context.Background(), hostOf(nil)), "storage: names no storage extension")
+}
+
+// recorder is a next component that accepts everything.
+type recorder struct {
+	sink
+	do func(plog.Logs)
+}
+
+func (r *recorder) ConsumeLogs(_ context.Context, logs plog.Logs) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.do(logs)
+	return nil
+}
