@@ -1,0 +1,22 @@
+package canonicalizationprocessor
+
+import (
+	"go.opentelemetry.io/collector/component"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+)
+
+// Config of the processor.
+type Config struct {
+	// Rules are identities, hmac_key, arguments and allow.
+	Rules canon.Config `mapstructure:",squash"`
+	// Storage is the storage extension that keeps the generated key when there is no hmac_key.
+	Storage *component.ID `mapstructure:"storage"`
+}
+
+func createDefaultConfig() component.Config {
+	return &Config{Rules: canon.NewDefaultConfig()}
+}
+
+// Validate names the field at fault.
+func (c *Config) Validate() error { return c.Rules.Validate() }

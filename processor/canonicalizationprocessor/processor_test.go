@@ -1,0 +1,164 @@
+package canonicalizationprocessor
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/processor/processortest"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/processor/canonicalizationprocessor/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/processor/canonicalizationprocessor/internal/metadatatest"
+)
+
+func TestConfig(t *testing.T) {
+	sections, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	storage := component.MustNewID("file_storage")
+	for name, want := range map[string]*Config{
+		"canonicalization": {Rules: canon.NewDefaultConfig()},
+		"canonicalization/all": {
+			Rules: canon.Config{Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"}}, Storage: &storage,
+		},
+		"canonicalization/single_host": {Rules: canon.Config{Identities: "keep", Arguments: "drop"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			section, err := sections.Sub(name)
+			require.NoError(t, err)
+			config := NewFactory().CreateDefaultConfig()
+			require.NoError(t, section.Unmarshal(config))
+			require.NoError(t, confmap.Validate(config))
+			assert.Equal(t, want, config)
+		})
+	}
+	for name, section := range map[string]map[string]any{
+		"identities": {"identities": "hash"},
+		"hmac_key":   {"hmac_key": "short"},
+		"arguments":  {"arguments": "yes"},
+		"allow":      {"allow": []any{"process.pid"}},
+	} {
+		t.Run("invalid "+name, func(t *testing.T) {
+			config := NewFactory().CreateDefaultConfig()
+			require.NoError(t, confmap.NewFromStringMap(section).Unmarshal(config))
+			require.ErrorContains(t, confmap.Validate(config), name)
+		})
+	}
+}
+
+// event is a record of a host with an argument, an unknown attribute and a raw symbol.
+func event(t *testing.T) plog.Logs {
+	logs := plog.NewLogs()
+	resourceLogs := logs.ResourceLogs().AppendEmpty()
+	resourceLogs.Resource().Attributes().PutStr(semconv.HostName, "node-1")
+	record := resourceLogs.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
+	record.SetEventName(semconv.EventCall)
+	require.NoError(t, record.Attributes().FromRaw(map[string]any{
+		semconv.ProcessCommandLine: "--password=hunter2", "unknown": "x",
+		semconv.WitnessStack: []any{map[string]any{"symbol": "net/http.(*conn).serve", "language": "go"}},
+	}))
+	return logs
+}
+
+func TestLogs(t *testing.T) {
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
+	sink := new(consumertest.LogsSink)
+	set := metadatatest.NewSettings(telemetry)
+	p, err := NewFactory().CreateLogs(t.Context(), set, NewFactory().CreateDefaultConfig(), sink)
+	require.NoError(t, err)
+	assert.True(t, p.Capabilities().MutatesData)
+	require.NoError(t, p.Start(t.Context(), componenttest.NewNopHost()))
+
+	require.NoError(t, p.ConsumeLogs(t.Context(), event(t)))
+	require.Len(t, sink.AllLogs(), 1)
+	text, err := (&plog.JSONMarshaler{}).MarshalLogs(sink.AllLogs()[0])
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "net/http.conn.serve")
+	assert.NotContains(t, string(text), "hunter2")
+	assert.NotContains(t, string(text), "node-1")
+
+	tooLarge := event(t)
+	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(strings.Repeat("a", 10))
+	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().PutStr("unknown", strings.Repeat("a", canon.MaxBytes))
+	require.NoError(t, p.ConsumeLogs(t.Context(), tooLarge))
+	assert.Len(t, sink.AllLogs(), 1, "nothing is left to hand on")
+
+	ignore := metricdatatest.IgnoreTimestamp()
+	metadatatest.AssertEqualCanonicalizationProcessorRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 2}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorDroppedRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorDroppedAttributes(t, telemetry, []metricdata.DataPoint[int64]{{Value: 2}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorDroppedFrames(t, telemetry, []metricdata.DataPoint[int64]{{Value: 0}}, ignore)
+	require.NoError(t, p.Shutdown(t.Context()))
+}
+
+type host struct {
+	component.Host
+	extensions map[component.ID]component.Component
+}
+
+func (h host) GetExtensions() map[component.ID]component.Component { return h.extensions }
+
+// storageHost is a host with file storage in directory.
+func storageHost(t *testing.T, directory string) host {
+	factory := filestorage.NewFactory()
+	config := factory.CreateDefaultConfig().(*filestorage.Config)
+	config.Directory = directory
+	extension, err := factory.Create(t.Context(), extensiontest.NewNopSettings(factory.Type()), config)
+	require.NoError(t, err)
+	require.NoError(t, extension.Start(t.Context(), componenttest.NewNopHost()))
+	t.Cleanup(func() { require.NoError(t, extension.Shutdown(context.Background())) })
+	return host{componenttest.NewNopHost(), map[component.ID]component.Component{component.MustNewID("file_storage"): extension}}
+}
+
+// pseudonym starts a processor and returns what becomes of a host's name.
+func pseudonym(t *testing.T, h component.Host, config *Config) string {
+	sink := new(consumertest.LogsSink)
+	p, err := NewFactory().CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), config, sink)
+	require.NoError(t, err)
+	require.NoError(t, p.Start(t.Context(), h))
+	require.NoError(t, p.ConsumeLogs(t.Context(), event(t)))
+	require.NoError(t, p.Shutdown(t.Context()))
+	name, ok := sink.AllLogs()[0].ResourceLogs().At(0).Resource().Attributes().Get(semconv.HostName)
+	require.True(t, ok)
+	return name.Str()
+}
+
+func TestKey(t *testing.T) {
+	id := component.MustNewID("file_storage")
+	stored := &Config{Rules: canon.NewDefaultConfig(), Storage: &id}
+	directory := t.TempDir()
+	first := pseudonym(t, storageHost(t, directory), stored)
+	assert.Regexp(t, "^h:[0-9a-f]{16}$", first)
+	assert.Equal(t, first, pseudonym(t, storageHost(t, directory), stored), "the key is kept")
+	assert.NotEqual(t, first, pseudonym(t, storageHost(t, t.TempDir()), stored), "another install has another key")
+
+	given := &Config{Rules: canon.NewDefaultConfig()}
+	given.Rules.HMACKey = "a-key-of-at-least-16-bytes"
+	assert.Equal(t, pseudonym(t, componenttest.NewNopHost(), given), pseudonym(t, componenttest.NewNopHost(), given))
+
+	made := &Config{Rules: canon.NewDefaultConfig()}
+	assert.NotEqual(t, pseudonym(t, componenttest.NewNopHost(), made), pseudonym(t, componenttest.NewNopHost(), made))
+}
+
+func TestKeyNeedsItsStorage(t *testing.T) {
+	id := component.MustNewID("file_storage")
+	p, err := NewFactory().CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), &Config{Rules: canon.NewDefaultConfig(), Storage: &id}, consumertest.NewNop())
+	require.NoError(t, err)
+	require.ErrorContains(t, p.Start(t.Context(), componenttest.NewNopHost()), "storage:")
+	require.NoError(t, p.Shutdown(t.Context()))
+}
