@@ -85,12 +85,18 @@ var (
 	tilde         = regexp.MustCompile(`^~[^/\\]*`)
 	share         = regexp.MustCompile(`^\\\\[^\\?.<][^\\]*\\`)
 	podDirectory  = regexp.MustCompile(`(/kubelet/pods/)[^/]+`)
-	longHex       = regexp.MustCompile(`(?:sha256)?[/-][0-9a-f]{64}\b`)
+	// foldHints are in every path that fold changes, but for long ones and those that do not begin with a slash.
+	foldHints = hintsOf("//", "/tmp", "/private/", "/var/folders", "/dev/", "/run/", "memfd:", "/SYSV", "/anon_hugepage", "/proc/", "/home/", "/Users/",
+		"/media/", "/pods/", "/merged", "/diff", "/fs", "/rootfs", "/root")
+	longHex = regexp.MustCompile(`(?:sha256)?[/-][0-9a-f]{64}\b`)
 )
 
 // fold applies the rules at the root that p begins at.
 func fold(p string, depth int) (folded string, collapsed bool) {
 	if p == "" || p[0] != '/' && p[0] != '\\' && p[0] != '~' && p[0] != 'm' && (len(p) < 2 || p[1] != ':') {
+		return p, false
+	}
+	if p[0] == '/' && len(p) <= 64 && !foldHints.in(p, bytesOf(p)) {
 		return p, false
 	}
 	for strings.HasPrefix(p, "//") {

@@ -41,7 +41,7 @@ const (
 // A rule replaces what it matches. It is only tried where one of its hints is in the text: in lower case when fold is set.
 type rule struct {
 	use     use
-	hints   []string
+	hints   hints
 	fold    bool
 	pattern *regexp.Regexp
 	with    string
@@ -55,39 +55,39 @@ const keyword = `(?:pass|passwd|password|passwort|passphrase|pwd|secrets?|tokens
 // value is what follows a key; placeholders are no values.
 const value = `(?:"[^"<]*"?|'[^'<]*'?|[^\s"'&;,|<>)}\]]+)`
 
-var keyHints = []string{"pass", "pwd", "secret", "token", "key", "cred", "auth", "session", "sid", "cookie", "jwt"}
+var keyHints = hintsOf("pass", "pwd", "secret", "token", "key", "cred", "auth", "session", "sid", "cookie", "jwt")
 
 // rules are tried in this order; all of them are linear (RE2).
 var rules = []rule{
-	{always, []string{"-----BEGIN"}, false, regexp.MustCompile(`-----BEGIN [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE)[A-Z ]{0,10}-----(?:[^-]|-[^-])*(?:-----END [A-Z0-9 ]{0,50}-----)?`), Secret},
-	{always, []string{"eyJ"}, false, regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?`), Secret},
+	{always, hintsOf("-----BEGIN"), false, regexp.MustCompile(`-----BEGIN [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE)[A-Z ]{0,10}-----(?:[^-]|-[^-])*(?:-----END [A-Z0-9 ]{0,50}-----)?`), Secret},
+	{always, hintsOf("eyJ"), false, regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?`), Secret},
 	{always, tokenHints, false, tokens, Secret},
-	{always, []string{"://"}, false, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@"'<>]+@`), "${1}" + Secret + "@"},
-	{inText | inName, []string{"bearer ", "basic ", "authorization"}, true, regexp.MustCompile(`(?i)\b(bearer|basic|authorization: ?[a-z]+|x-[a-z-]*(?:key|token):) +[A-Za-z0-9+/._~=-]{6,}`), "${1} " + Secret},
+	{always, hintsOf("://"), false, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@"'<>]+@`), "${1}" + Secret + "@"},
+	{inText | inName, hintsOf("bearer ", "basic ", "authorization"), true, regexp.MustCompile(`(?i)\b(bearer|basic|authorization: ?[a-z]+|x-[a-z-]*(?:key|token):) +[A-Za-z0-9+/._~=-]{6,}`), "${1} " + Secret},
 	{always, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}["']?\s?=\s?)` + value), "${1}" + Secret},
 	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,3}(?:["']\s?:\s?|:\s))` + value), "${1}" + Secret},
 	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|\s)--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}\s+)` + value), "${1}" + Secret},
-	{inText, []string{"mysql", "mariadb", "sshpass", "redis-cli", "openssl", "ldap", "zip ", "7z "}, false, regexp.MustCompile(`(\b(?:mysql\w*|mariadb\w*|sshpass|redis-cli|openssl|ldap\w+|zip|7z)\b[^|;\n<]*?\s-(?:[apkPwW]|pass[a-z]*))( ?)(?:[^\s<|;-][^\s<|;]*)`), "${1}${2}" + Secret},
-	{inText, []string{" -u", " --user", " --proxy-user"}, false, regexp.MustCompile(`(\s(?:-u|--user|--proxy-user)[ =]?)[^\s:<]+:[^\s<]+`), "${1}" + Secret},
-	{inText | inName, []string{"@"}, false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail},
-	{inPath, []string{"@"}, false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@(?:[A-Za-uw-z]|v[A-Za-z-])[A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail}, // but not module@v1.2.3-rc.a
-	{inText | inName, []string{"/home/", "/Users/", "/media/"}, false, regexp.MustCompile(`(/(?:home|Users|media)/)[^/\s"'<>:;,)]+`), "${1}" + User},
-	{inText | inName, []string{`\users\`, "/users/", `\documents and settings\`}, true, regexp.MustCompile(`(?i)([a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/\s"'<>:;,)]+`), "${1}" + User},
-	{inText | inName, []string{"~"}, false, regexp.MustCompile(`(^|[\s"'=])~[A-Za-z_][A-Za-z0-9_.-]*`), "${1}~" + User},
-	{always, []string{"/user/"}, false, regexp.MustCompile(`(/run/user/)\d+`), "${1}" + UID},
-	{always, []string{"/proc/"}, false, regexp.MustCompile(`(/proc/)\d+(?:/task/\d+)?`), "${1}" + PID},
-	{inText | inName, []string{"/tmp/", "/dev/shm/", "/var/folders/"}, false, regexp.MustCompile(`(?:/private)?(?:/var)?(?:/tmp/|/dev/shm/|/folders/)[^\s"'<>:;,)]+`), Temp},
-	{inText | inName, []string{"memfd:"}, false, regexp.MustCompile(`/?memfd:[^\s"'<>:;,)]+`), Memfd},
-	{always, []string{"pod"}, false, regexp.MustCompile(`(\bpods?[/-]?|-pod)[0-9a-fA-F]{8}(?:[-_][0-9a-fA-F]{4}){3}[-_][0-9a-fA-F]{12}`), "${1}" + UID},
-	{always, []string{".scope", "docker", "containerd", "crio", "libpod"}, false, regexp.MustCompile(`\b((?:cri-containerd|docker|crio|crio-conmon|libpod|containerd)[-:/])[0-9a-f]{64}\b`), "${1}" + ID},
+	{inText, hintsOf("mysql", "mariadb", "sshpass", "redis-cli", "openssl", "ldap", "zip ", "7z "), false, regexp.MustCompile(`(\b(?:mysql\w*|mariadb\w*|sshpass|redis-cli|openssl|ldap\w+|zip|7z)\b[^|;\n<]*?\s-(?:[apkPwW]|pass[a-z]*))( ?)(?:[^\s<|;-][^\s<|;]*)`), "${1}${2}" + Secret},
+	{inText, hintsOf(" -u", " --user", " --proxy-user"), false, regexp.MustCompile(`(\s(?:-u|--user|--proxy-user)[ =]?)[^\s:<]+:[^\s<]+`), "${1}" + Secret},
+	{inText | inName, hintsOf("@"), false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail},
+	{inPath, hintsOf("@"), false, regexp.MustCompile(`[A-Za-z0-9._%+-]+@(?:[A-Za-uw-z]|v[A-Za-z-])[A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), Mail}, // but not module@v1.2.3-rc.a
+	{inText | inName, hintsOf("/home/", "/Users/", "/media/"), false, regexp.MustCompile(`(/(?:home|Users|media)/)[^/\s"'<>:;,)]+`), "${1}" + User},
+	{inText | inName, hintsOf(`\users\`, "/users/", `\documents and settings\`), true, regexp.MustCompile(`(?i)([a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/\s"'<>:;,)]+`), "${1}" + User},
+	{inText | inName, hintsOf("~"), false, regexp.MustCompile(`(^|[\s"'=])~[A-Za-z_][A-Za-z0-9_.-]*`), "${1}~" + User},
+	{always, hintsOf("/user/"), false, regexp.MustCompile(`(/run/user/)\d+`), "${1}" + UID},
+	{always, hintsOf("/proc/"), false, regexp.MustCompile(`(/proc/)\d+(?:/task/\d+)?`), "${1}" + PID},
+	{inText | inName, hintsOf("/tmp/", "/dev/shm/", "/var/folders/"), false, regexp.MustCompile(`(?:/private)?(?:/var)?(?:/tmp/|/dev/shm/|/folders/)[^\s"'<>:;,)]+`), Temp},
+	{inText | inName, hintsOf("memfd:"), false, regexp.MustCompile(`/?memfd:[^\s"'<>:;,)]+`), Memfd},
+	{always, hintsOf("pod"), false, regexp.MustCompile(`(\bpods?[/-]?|-pod)[0-9a-fA-F]{8}(?:[-_][0-9a-fA-F]{4}){3}[-_][0-9a-fA-F]{12}`), "${1}" + UID},
+	{always, hintsOf(".scope", "docker", "containerd", "crio", "libpod"), false, regexp.MustCompile(`\b((?:cri-containerd|docker|crio|crio-conmon|libpod|containerd)[-:/])[0-9a-f]{64}\b`), "${1}" + ID},
 }
 
 // Tokens of services that are known by their form alone.
 var (
-	tokenHints = []string{
+	tokenHints = hintsOf(
 		"gh", "github_pat_", "AKIA", "ASIA", "ABIA", "ACCA", "xox", "xapp-", "glpat-", "gldt-", "glrt-", "dckr_", "npm_", "pypi-", "AIza",
 		"ya29.", "sk_live_", "rk_live_", "sk_test_", "sk-", "hf_", "SG.", "hvs.", "dop_v1_", "shpat_", "lin_api_", "dapi", "hooks.slack.com",
-	}
+	)
 	tokens = regexp.MustCompile(`(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,}|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}|xox[abeoprs]-[A-Za-z0-9-]{8,}` +
 		`|xapp-[A-Za-z0-9-]{8,}|gl(?:pat|dt|rt)-[A-Za-z0-9_-]{16,}|dckr_(?:pat|oat)_[A-Za-z0-9_-]{16,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}` +
 		`|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{10,}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|\bsk-[A-Za-z0-9_-]{20,}|\bhf_[A-Za-z0-9]{20,}` +
@@ -104,7 +104,7 @@ func Name(s string) string { return scrub(s, inName) }
 
 // HasToken reports whether s contains a secret that is known by its form alone.
 func HasToken(s string) bool {
-	return containsAny(s, tokenHints) && tokens.MatchString(s)
+	return tokenHints.in(s, bytesOf(s)) && tokens.MatchString(s)
 }
 
 // IsClean reports whether no rule that holds for every text applies to s: it has no address, token, key or credentials.
@@ -138,39 +138,37 @@ func scrub(s string, where use) string {
 }
 
 func once(s string, where use) string {
-	folded := ""
+	present, folded := bytesOf(s), ""
+	foldedPresent := present.fold()
 	for i := range rules {
 		r := &rules[i]
-		if r.use&where == 0 {
+		switch {
+		case r.use&where == 0:
 			continue
-		}
-		if r.fold {
+		case !r.fold:
+			if !r.hints.in(s, present) {
+				continue
+			}
+		case !r.hints.possible(foldedPresent):
+			continue
+		default:
 			if folded == "" {
 				folded = strings.ToLower(s)
 			}
-			if !containsAny(folded, r.hints) {
+			if !r.hints.in(folded, foldedPresent) {
 				continue
 			}
-		} else if !containsAny(s, r.hints) {
-			continue
 		}
 		if replaced := r.pattern.ReplaceAllString(s, r.with); replaced != s {
 			s, folded = replaced, ""
+			present = bytesOf(s)
+			foldedPresent = present.fold()
 		}
 	}
 	if where == inText {
 		s = network(s)
 	}
 	return addresses(s)
-}
-
-func containsAny(s string, hints []string) bool {
-	for _, hint := range hints {
-		if strings.Contains(s, hint) {
-			return true
-		}
-	}
-	return false
 }
 
 // network replaces IP addresses, the loopback and unspecified ones apart, and hardware addresses.
