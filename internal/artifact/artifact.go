@@ -336,44 +336,6 @@ func parseGo(text string) (path, version string, ok bool) {
 	return path, version, ok
 }
 
-// Package is the import path of a Go symbol as the toolchain writes it, empty when the text is none: what is before
-// the first dot behind the last slash. Type arguments, which have slashes and dots of their own, do not count.
-func Package(symbol string) string {
-	if bracket := strings.IndexByte(symbol, '['); bracket >= 0 {
-		symbol = symbol[:bracket]
-	}
-	if strings.ContainsAny(symbol, " :@") {
-		return "" // written by the compiler, as type:.eq.T, or by another one, as printf@@GLIBC_2.2.5
-	}
-	slash := strings.LastIndexByte(symbol, '/') + 1
-	if paren := strings.IndexByte(symbol, '('); paren >= 0 {
-		slash = strings.LastIndexByte(symbol[:paren], '/') + 1
-	}
-	dot := strings.IndexByte(symbol[slash:], '.')
-	if dot <= 0 {
-		return ""
-	}
-	member := symbol[slash+dot+1:]
-	if slash == 0 && cloneSuffix(member) {
-		return ""
-	}
-	pkg, ok := decode(symbol[:slash+dot])
-	if !ok {
-		return ""
-	}
-	return pkg
-}
-
-// cloneSuffix reports whether what is behind the dot was put there by a C compiler.
-func cloneSuffix(member string) bool {
-	word, _, _ := strings.Cut(member, ".")
-	switch word {
-	case "part", "isra", "constprop", "cold", "lto_priv", "llvm", "str":
-		return true
-	}
-	return member == "" || '0' <= member[0] && member[0] <= '9'
-}
-
 // decode undoes percent-encoding.
 func decode(s string) (string, bool) {
 	s, err := url.PathUnescape(s)

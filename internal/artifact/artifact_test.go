@@ -139,46 +139,15 @@ func FuzzParseNote(f *testing.F) {
 	})
 }
 
-func TestPackage(t *testing.T) {
-	for symbol, pkg := range map[string]string{
-		"main.main":                    "main",
-		"runtime.goexit.abi0":          "runtime",
-		"net/http.(*conn).serve":       "net/http",
-		"golang.org/x/net/html.Parse":  "golang.org/x/net/html",
-		"golang.org/x/net/html.(*T).M": "golang.org/x/net/html",
-		"gopkg.in/yaml%2ev3.Unmarshal": "gopkg.in/yaml.v3",
-		"example.com/a%2eb.F":          "example.com/a.b",
-		"slices.SortFunc[go.shape.[]github.com/x/y.T,go.shape.struct {}]": "slices",
-		"github.com/a/b.(*T[go.shape.int]).Do.func1":                      "github.com/a/b",
-		"cmd/go/internal/load.(*P).set.(*F).Lookup.func8.1":               "cmd/go/internal/load",
-		"github.com/a/b.init.0":                                           "github.com/a/b",
-		"type:.eq.github.com/x/y.T":                                       "",
-		"go:buildid":                                                      "",
-		"_rt0_amd64_linux":                                                "",
-		"x_cgo_init":                                                      "",
-		"helper.part.0":                                                   "",
-		"helper.constprop.0.isra.0":                                       "",
-		"__compound_literal.1":                                            "",
-		"printf@@GLIBC_2.2.5":                                             "",
-		"ns::Class::method":                                               "",
-		"/.":                                                              "",
-		".":                                                               "",
-		"a.":                                                              "",
-		"":                                                                "",
-		"[":                                                               "",
-		"bad%zz.F":                                                        "",
-	} {
-		assert.Equal(t, pkg, Package(symbol), symbol)
-	}
-}
-
-func FuzzPackage(f *testing.F) {
-	f.Add("golang.org/x/net/html.(*Tokenizer).Next", "pkg:golang/golang.org/x/net@v0.12.0")
-	f.Fuzz(func(t *testing.T, symbol, purl string) {
-		pkg := Package(symbol)
-		Component(facts(), "go", pkg)
-		if component := PostedComponent(purl, "go", pkg); component != "" {
-			assert.True(t, strings.HasPrefix(component, "pkg:golang/"))
+// FuzzComponents checks that a component is always a purl, whatever package and purl are posted.
+func FuzzComponents(f *testing.F) {
+	f.Add("golang.org/x/net/html", "pkg:golang/golang.org/x/net@v0.12.0")
+	f.Add("main", "pkg:golang/a%2Fb@v1%2Bx?a=b#c")
+	f.Fuzz(func(t *testing.T, pkg, purl string) {
+		for _, component := range []string{Component(facts(), "go", pkg), PostedComponent(purl, "go", pkg)} {
+			if component != "" {
+				assert.True(t, strings.HasPrefix(component, "pkg:golang/"))
+			}
 		}
 	})
 }
@@ -238,7 +207,7 @@ func TestRealBinary(t *testing.T) {
 	require.NoError(t, err)
 	f := &Facts{}
 	f.SetBuildInfo(build)
-	assert.Regexp(t, `^pkg:golang/go\.yaml\.in/yaml/v3@v3\.`, Component(f, "go", Package("go.yaml.in/yaml/v3.(*Decoder).Decode")))
+	assert.Regexp(t, `^pkg:golang/go\.yaml\.in/yaml/v3@v3\.`, Component(f, "go", "go.yaml.in/yaml/v3"))
 	assert.Regexp(t, `^pkg:golang/github\.com/otelcol-witness/otelcol-witness(@|$)`, Component(f, "go", "main"))
 	assert.Regexp(t, `^pkg:golang/stdlib@1\.`, Component(f, "go", "net/http"))
 }
