@@ -139,6 +139,27 @@ func TestStart(t *testing.T) {
 	assert.NotContains(t, said, directory)
 }
 
+// TestBundled loads what the replay asks for, and the example of the README.
+func TestBundled(t *testing.T) {
+	store, on := newKept()
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	var example string
+	for _, block := range strings.Split(string(readme), "```yaml\n")[1:] {
+		if block, _, _ = strings.Cut(block, "```"); strings.HasPrefix(block, "findings:\n") {
+			example = write(t, t.TempDir(), "example.yaml", block)
+		}
+	}
+	require.NotEmpty(t, example)
+	_, logs := started(t, on, defaults(), filepath.Join("..", "..", "testdata", "findings"), example)
+	assert.Empty(t, logs.FilterLevelExact(zap.WarnLevel).All())
+	ids := store.ids(scope)
+	assert.Len(t, ids, 13)
+	assert.Contains(t, ids, "DEMO-0001")
+	assert.Contains(t, ids, "GO-2023-2102/golang.org/x/net")
+	assert.Contains(t, ids, "ACME-2026-7")
+}
+
 func TestRestartForgets(t *testing.T) {
 	store, on := newKept()
 	directory := t.TempDir()

@@ -24,7 +24,7 @@ type sight struct {
 
 func sights(t *testing.T, path string) []sight {
 	t.Helper()
-	file, err := os.Open(path) //nolint:gosec // a test
+	file, err := os.Open(path)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, file.Close()) }()
 	unzipped, err := gzip.NewReader(file)
@@ -74,7 +74,7 @@ func TestDemoFindings(t *testing.T) {
 	directory := filepath.Join("..", "..", "testdata")
 	var findings []witness.Finding
 	for _, name := range []string{"demo.yaml", "advisories.osv.json"} {
-		file, err := os.Open(filepath.Join(directory, "findings", name)) //nolint:gosec // a test
+		file, err := os.Open(filepath.Join(directory, "findings", name))
 		require.NoError(t, err)
 		list, errs := Parse(name, file)
 		require.NoError(t, file.Close())

@@ -141,7 +141,7 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 	best := 0.0
 	inPackage, namesPackage := false, false
 	for i := range f.Symbols {
-		ref := refOf(f, c, &f.Symbols[i])
+		ref := refOf(c, &f.Symbols[i])
 		namesPackage = namesPackage || ref.pkg != ""
 		if !speaks(ref.language, frame.Language) {
 			continue
@@ -162,10 +162,11 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 		m.function(frame, best, "the finding names this function")
 		return true
 	}
-	shared := c.finding.kind == "golang" && (c.finding.path == "stdlib" || c.finding.path == "toolchain") ||
-		c.finding.kind == "cargo" && slices.Contains(rustStandard, c.finding.path)
+	// The standard library is in every program. In Rust each crate of it is a package.
+	rust := c.finding.kind == "cargo" && slices.Contains(rustStandard, c.finding.path)
+	shared := rust || c.finding.kind == "golang" && (c.finding.path == "stdlib" || c.finding.path == "toolchain")
 	switch {
-	case inPackage && !(shared && c.finding.kind == "cargo"): // a crate of the standard library is all of it
+	case inPackage && !rust:
 		m.Level, m.Why = LevelPackage, "a function of the package that the finding names"
 		if !namesFunction(f) {
 			m.Why = "whole-package: the finding names the package and no function"
@@ -217,7 +218,7 @@ func vendored(pkg string) string {
 type ref struct{ language, pkg, member string }
 
 // refOf makes canonical what people write: Go methods with a pointer, Rust functions with generics.
-func refOf(f *witness.Finding, c *component, s *witness.SymbolRef) ref {
+func refOf(c *component, s *witness.SymbolRef) ref {
 	r := ref{s.Language, s.Package, s.Member}
 	if r.language == "" {
 		if r.language = languages[c.finding.kind]; r.language == "" && strings.Contains(r.pkg+r.member, "::") {
@@ -328,12 +329,12 @@ func rustName(pkg, member string) (crate, rest string) {
 }
 
 func rustNames(r *ref, crate, name string) float64 {
-	same := crate == r.pkg
+	standard := slices.Contains(rustStandard, crate) && slices.Contains(rustStandard, r.pkg)
 	switch {
-	case same && name == r.member:
-		return 1
-	case !same && !(slices.Contains(rustStandard, crate) && slices.Contains(rustStandard, r.pkg)):
+	case crate != r.pkg && !standard:
 		return 0
+	case crate == r.pkg && name == r.member:
+		return 1
 	}
 	if want, ok := lastTwo(r.member); ok {
 		if have, ok := lastTwo(name); ok && have == want {
@@ -391,7 +392,7 @@ func Selectors(f *witness.Finding) (members, packages, components []string) {
 		}
 	}
 	for i := range f.Symbols {
-		r := refOf(f, &c, &f.Symbols[i])
+		r := refOf(&c, &f.Symbols[i])
 		if r.pkg != "" {
 			packages = append(packages, r.pkg)
 		}

@@ -123,7 +123,7 @@ func validate(f *witness.Finding) *FieldError {
 				return fieldError(err, "symbols[%d].%s", i, text.field)
 			}
 		}
-		switch r := refOf(f, &c, s); {
+		switch r := refOf(&c, s); {
 		case r.pkg == "" && r.member == "":
 			return fieldError(errors.New("is empty, and so is member"), "symbols[%d].package", i)
 		case r.pkg == "" && languageNeedsPackage(r.language):

@@ -115,7 +115,7 @@ func Score(now time.Time, inputs []Input) Result {
 		Band:  band(total),
 		Factors: append(best.factors(),
 			Factor{"evidence", round(best.s), "the score of the best evidence alone"},
-			Factor{"corroboration", round(max(0, total-round(best.s))), fmt.Sprintf("added by %s of other levels or artifacts", count(uint64(len(all)-1), "piece", "pieces"))}),
+			Factor{"corroboration", round(max(0, total-round(best.s))), fmt.Sprintf("added by %s of other levels or artifacts", count(len(all)-1, "piece", "pieces"))}),
 	}
 }
 
@@ -213,11 +213,11 @@ func (e *evidence) factors() []Factor {
 		{"recency", round(e.r), recency},
 		{"hits", round(e.n), count(in.Hits, "hit", "hits") + ", on a logarithmic scale up to 10,000"},
 		{"breadth", round(e.b), fmt.Sprintf("%s, %s, on a logarithmic scale up to 31",
-			count(uint64(max(in.Hosts, 0)), "host", "hosts"), count(uint64(max(in.Images, 0)), "image", "images"))}, //nolint:gosec // not negative
+			count(max(in.Hosts, 0), "host", "hosts"), count(max(in.Images, 0), "image", "images"))},
 	}
 }
 
-func count(n uint64, one, many string) string {
+func count[N int | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
