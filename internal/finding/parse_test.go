@@ -284,17 +284,17 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// archive opens test data that is too large to be kept here. The directory that holds it is in WITNESS_TESTDATA, or
-// beside the repository.
+// archive opens a whole database, which is too large to be kept here: go-vulndb-osv.tar.gz, the OSV documents of
+// vuln.go.dev, and rustsec-advisories.tar.gz, a copy of the RustSec advisory-db. WITNESS_TESTDATA names their directory.
 func archive(t testing.TB, name string) map[string][]byte {
 	t.Helper()
 	directory := os.Getenv("WITNESS_TESTDATA")
 	if directory == "" {
-		directory = "../../../shared/testdata"
+		t.Skipf("WITNESS_TESTDATA does not name the directory that holds %s", name)
 	}
 	file, err := os.Open(filepath.Join(directory, name))
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("%s is not there; WITNESS_TESTDATA names the directory that holds it", name)
+		t.Skipf("%s is not in the directory that WITNESS_TESTDATA names", name)
 	}
 	require.NoError(t, err)
 	defer func() { require.NoError(t, file.Close()) }()
@@ -318,10 +318,12 @@ func archive(t testing.TB, name string) map[string][]byte {
 func TestGoVulnerabilityDatabase(t *testing.T) {
 	files := archive(t, "go-vulndb-osv.tar.gz")
 	var all bytes.Buffer
+	documents := 0
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if strings.HasSuffix(name, ".json") {
 			require.NoError(t, json.Compact(&all, files[name]))
 			all.WriteByte('\n')
+			documents++
 		}
 	}
 	findings, errs := Parse("all", &all)
@@ -333,7 +335,6 @@ func TestGoVulnerabilityDatabase(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	assert.Equal(t, 17, withdrawn)
 	symbols, advisories := 0, map[string]bool{}
 	for i := range findings {
 		f := &findings[i]
@@ -359,8 +360,8 @@ func TestGoVulnerabilityDatabase(t *testing.T) {
 		}
 	}
 	t.Logf("%d findings of %d advisories, %d symbols", len(findings), len(advisories), symbols)
-	assert.Len(t, advisories, 4291-17)
-	assert.Greater(t, symbols, 10000)
+	assert.Len(t, advisories, documents-withdrawn)
+	assert.Greater(t, symbols, documents)
 }
 
 // TestRustSec reads the functions of RustSec's own form, which OSV repeats.
