@@ -59,12 +59,10 @@ func load(ctx context.Context, client storage.Client) (string, uint64, error) {
 	if err := client.Batch(ctx, id, incarnation); err != nil {
 		return "", 0, fmt.Errorf("read the source id: %w", err)
 	}
-	if raw, err := hex.DecodeString(string(id.Value)); err != nil || len(raw) != idBytes {
+	raw, idErr := hex.DecodeString(string(id.Value))
+	n, numberErr := strconv.ParseUint(string(incarnation.Value), 10, 63)
+	if readable := idErr == nil && numberErr == nil && len(raw) == idBytes; !readable {
 		return "", 0, nil
-	}
-	n, err := strconv.ParseUint(string(incarnation.Value), 10, 63)
-	if err != nil {
-		return "", 0, nil //nolint:nilerr // unreadable is made anew
 	}
 	return string(id.Value), n, nil
 }

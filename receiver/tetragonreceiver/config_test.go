@@ -1,7 +1,9 @@
 package tetragonreceiver
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -80,5 +82,23 @@ func TestIsLocal(t *testing.T) {
 		"http://127.0.0.1:1": true, "10.0.0.1:54321": false, "localhost.example:54321": false, "127.0.0.1": false, "": false,
 	} {
 		assert.Equal(t, want, isLocal(endpoint), endpoint)
+	}
+}
+
+func TestTheExampleOfTheREADMELoads(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(readme)
+	require.NotNil(t, example)
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(path, example[1], 0o600))
+	all, err := confmaptest.LoadConf(path)
+	require.NoError(t, err)
+	for _, name := range []string{"receivers::tetragon", "receivers::tetragon/replay"} {
+		section, err := all.Sub(name)
+		require.NoError(t, err)
+		config := createDefaultConfig().(*Config)
+		require.NoError(t, section.Unmarshal(config))
+		require.NoError(t, confmap.Validate(config))
 	}
 }

@@ -410,7 +410,8 @@ func (c *converter) putKprobeStack(m pcommon.Map, kprobe *tetragon.ProcessKprobe
 	complete := len(user) > 0 || len(kernel) == 0
 	complete = complete && len(kernel) < maxAgentFrames && len(user) < maxAgentFrames
 	function := kprobe.GetFunctionName()
-	frames := append(c.frames[:0], witness.Frame{
+	frames := c.frames[:0]
+	frames = append(frames, witness.Frame{
 		Symbol: function, Language: "kernel", Module: witness.Module{Path: witness.KernelModule}, SymbolSource: "probe",
 	})
 	for _, entry := range callers(kernel, function) {

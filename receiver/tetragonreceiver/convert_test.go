@@ -153,7 +153,7 @@ func secrets(events []*tetragon.GetEventsResponse) map[uint64]string {
 		for _, arg := range args {
 			keep(arg.GetSockArg().GetCookie(), "cookie")
 			keep(arg.GetSizeArg(), "size_arg")
-			keep(uint64(arg.GetLongArg()), "long_arg") //nolint:gosec // as bits
+			keep(uint64(arg.GetLongArg()), "long_arg")
 		}
 	}
 	for _, event := range events {
@@ -675,7 +675,7 @@ func TestBuildIDs(t *testing.T) {
 	assert.Equal(t, 3+1, evictions, "ld.so is one of the modules")
 	evictions = 0
 	for i := range maxBuildIDProcesses {
-		b.add(&tetragon.Process{ExecId: "p" + strconv.Itoa(i), Pid: wrapperspb.UInt32(uint32(i))}, "/x", "05") //nolint:gosec // small
+		b.add(&tetragon.Process{ExecId: "p" + strconv.Itoa(i), Pid: wrapperspb.UInt32(uint32(i))}, "/x", "05")
 	}
 	assert.Equal(t, 2, evictions, "before and after made room")
 	assert.Empty(t, b.of("after", "/lib/ld.so"))

@@ -35,10 +35,11 @@ func loadPosition(ctx context.Context, client storage.Client) (position, bool, e
 		return position{}, false, fmt.Errorf("read the position in the file: %w", err)
 	}
 	var at position
-	if raw == nil || json.Unmarshal(raw, &at) != nil || at.Identity == "" || at.Offset < 0 {
-		return position{}, false, nil
+	readable := raw != nil && json.Unmarshal(raw, &at) == nil && at.Identity != "" && at.Offset >= 0
+	if !readable {
+		at = position{}
 	}
-	return at, true, nil
+	return at, readable, nil
 }
 
 // follower reads the export file and the files that it once was, in their order.

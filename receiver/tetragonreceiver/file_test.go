@@ -65,7 +65,7 @@ func write(t testing.TB, path, content string) {
 
 func appendTo(t testing.TB, path, content string) {
 	t.Helper()
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // of the test
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	_, err = file.WriteString(content)
 	require.NoError(t, err)
@@ -206,7 +206,7 @@ func TestReplayWaitsForAFile(t *testing.T) {
 func TestADamagedArchive(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "capture.gz")
 	zip(t, path, strings.Repeat(line(t, "/a"), 50))
-	whole, err := os.ReadFile(path) //nolint:gosec // of the test
+	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 	write(t, path, string(whole[:len(whole)-9]))
 	next := &sink{}
@@ -316,7 +316,7 @@ func TestResumeAfterRestart(t *testing.T) {
 	step()
 	// Rotated twice while nobody reads, the first time compressed.
 	appendTo(t, path, lines(t, "/e"))
-	whole, err := os.ReadFile(path) //nolint:gosec // of the test
+	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 	stem := strings.TrimSuffix(path, ".log")
 	zip(t, stem+"-2026-11-22T10-00-00.000.log.gz", string(whole))

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cilium/tetragon/api/v1/tetragon"
@@ -328,6 +329,29 @@ func TestReceiveEndsWithItsContext(t *testing.T) {
 	assert.NoError(t, (<-events).err)
 	assert.NoError(t, (<-events).err)
 	assert.ErrorContains(t, (<-events).err, "end")
+}
+
+func TestALongStallIsMarked(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		busy    time.Duration
+		stalled bool
+	}{{"short", stallTime - time.Second, false}, {"long", stallTime + time.Second, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				events := make(chan received)
+				go receive(t.Context(), &stuck{left: 1}, events)
+				began := time.Now()
+				time.Sleep(test.busy)
+				got := <-events
+				assert.Equal(t, test.stalled, !got.stalled.IsZero())
+				if test.stalled {
+					assert.Equal(t, began, got.stalled)
+				}
+				assert.Error(t, (<-events).err)
+			})
+		})
+	}
 }
 
 func TestStartFindsItsStorage(t *testing.T) {

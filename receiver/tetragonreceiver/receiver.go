@@ -108,7 +108,7 @@ func (r *tetragonReceiver) Start(ctx context.Context, host component.Host) error
 		return err
 	}
 	r.prepare(name)
-	ctx, r.cancel = context.WithCancel(context.Background()) //nolint:gosec // Shutdown cancels
+	ctx, r.cancel = context.WithCancel(context.Background())
 	r.done.Go(func() { read(ctx) })
 	return nil
 }

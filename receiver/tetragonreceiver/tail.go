@@ -47,13 +47,13 @@ type tail struct {
 
 // openTail opens a file at its beginning.
 func openTail(path string) (*tail, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	t := &tail{path: path, file: file, reader: file}
 	magic := make([]byte, 2)
-	if n, _ := file.ReadAt(magic, 0); n == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+	if n, _ := file.ReadAt(magic, 0); n == 2 && bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		t.gzipped = true
 		if t.reader, err = gzip.NewReader(bufio.NewReader(file)); err != nil {
 			return nil, errors.Join(fmt.Errorf("read gzip: %w", err), file.Close())
@@ -68,7 +68,7 @@ func openTail(path string) (*tail, error) {
 }
 
 func gzipIdentity(path string) (string, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
+	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
