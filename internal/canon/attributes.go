@@ -3,6 +3,7 @@ package canon
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,7 +175,7 @@ func (w *work) path(name, raw string) (string, bool) {
 	if slices.Contains(w.named, raw) {
 		return privacy.Instance(w.c.key, p.Canonical, raw), true
 	}
-	return privacy.Instance(w.c.key, p.Canonical, raw, w.process), true
+	return privacy.Instance(w.c.key, p.Canonical, raw, w.place, strconv.FormatInt(w.pid, 10), w.created, w.source), true
 }
 
 // withoutDeleted is a path without what the kernel appends when the file has no name any more.

@@ -268,7 +268,9 @@ type work struct {
 	place  string
 	report Report
 	// The rest is of the record at hand.
-	process     string   // which process
+	pid         int64
+	created     string
+	source      string
 	named       []string // raw paths of files whose content is known, by build-id or digest
 	folded      []string // raw paths that collapsed
 	deleted     bool     // the executable, or the module of the first frame
@@ -345,17 +347,15 @@ func (w *work) set(value pcommon.Value, text string) {
 
 // identify finds out which process and which files the record is about, before anything is changed.
 func (w *work) identify(attributes pcommon.Map) {
-	w.process = w.place
-	for _, name := range []string{semconv.ProcessPID, semconv.ProcessCreationTime, semconv.WitnessSource} {
-		if v, ok := attributes.Get(name); ok {
-			w.process += "/" + v.AsString()
-		}
-	}
 	text := func(m pcommon.Map, name string) string {
 		if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeStr {
 			return v.Str()
 		}
 		return ""
+	}
+	w.created, w.source = text(attributes, semconv.ProcessCreationTime), text(attributes, semconv.WitnessSource)
+	if v, ok := attributes.Get(semconv.ProcessPID); ok && v.Type() == pcommon.ValueTypeInt {
+		w.pid = v.Int()
 	}
 	if path := withoutDeleted(text(attributes, semconv.ProcessExecutablePath)); path != "" && isBuildID(text(attributes, semconv.ProcessExecutableBuildIDGNU)) {
 		w.named = append(w.named, path)

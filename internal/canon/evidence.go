@@ -54,7 +54,7 @@ func isBuildID(text string) bool {
 
 // isAddress reports whether text, which is hex, is an address, in hex or in decimal.
 func isAddress(text string) bool {
-	return privacy.IsAddressToken(text) || privacy.Addresses(text) != text
+	return len(text) <= 20 && (privacy.IsAddressToken(text) || privacy.Addresses(text) != text)
 }
 
 // isDigest reports whether text is <algorithm>:<hex>.

@@ -25,10 +25,16 @@ func IsAddress(v uint64) bool {
 	if v >= kernelHalf {
 		return true
 	}
+	v = untagged(v)
+	return v >= userLow && v <= userHigh
+}
+
+// untagged is v without a tag in the top byte.
+func untagged(v uint64) uint64 {
 	if v>>48&0xff == 0 {
 		v &= 1<<48 - 1
 	}
-	return v >= userLow && v <= userHigh
+	return v
 }
 
 // IsAddressInt reports whether v, read as a signed or unsigned 64-bit number, is an address. Small negative numbers are
@@ -43,6 +49,9 @@ func IsOffset(v uint64) bool { return v <= MaxOffset }
 // IsAddressToken reports whether a hex token of a name is an address: 0x and 8 to 16 digits, 16 digits, or 12 that lie
 // where libraries and stacks of x86-64 are.
 func IsAddressToken(token string) bool {
+	if len(token) < 10 || len(token) > 18 {
+		return false
+	}
 	digits, prefixed := strings.CutPrefix(strings.ToLower(token), "0x")
 	v, err := strconv.ParseUint(digits, 16, 64)
 	if err != nil {
@@ -60,7 +69,7 @@ func IsAddressToken(token string) bool {
 }
 
 func isPrefixedAddress(v uint64) bool {
-	return IsAddress(v) || v >= narrowLow && v <= narrowHigh
+	return IsAddress(v) || untagged(v) >= narrowLow && untagged(v) <= narrowHigh
 }
 
 // addresses replaces addresses in text:

@@ -37,17 +37,23 @@ func CanonicalPath(raw string) Path {
 	if isInstance(p.Canonical) {
 		return p
 	}
-	folded, collapsed := fold(p.Canonical, 0)
-	if !collapsed {
-		folded = scrub(folded, inPath)
-		// A rule may have uncovered what folds again.
-		for range 4 {
-			again, c := fold(folded, 0)
-			if again = scrub(again, inPath); again == folded {
-				break
-			}
-			folded, collapsed = again, collapsed || c
+	// A rule may uncover what folds again; a path that does not settle is none.
+	folded, collapsed := p.Canonical, false
+	for range 6 {
+		before := folded
+		again := false
+		folded, again = fold(before, 0)
+		if again {
+			collapsed = true
+			break
 		}
+		if folded = scrub(folded, inPath); folded == before {
+			p.Canonical = folded
+			return p
+		}
+	}
+	if !collapsed {
+		folded = ""
 	}
 	p.Canonical, p.Collapsed = folded, collapsed
 	return p
