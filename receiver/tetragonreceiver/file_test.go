@@ -3,6 +3,7 @@ package tetragonreceiver
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -519,4 +520,58 @@ func FuzzTail(f *testing.F) {
 		require.Equal(t, string(content), strings.Join(append(got, string(rest)), "\n"))
 		require.EqualValues(t, len(content), tail.offset)
 	})
+}
+
+func TestAVeryLongLineIsNotHeld(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tetragon.log")
+	long := strings.Repeat("x", 5*maxLine)
+	write(t, path, line(t, "/a")+long+"\n"+line(t, "/b")+long)
+	next := &sink{}
+	_, telemetry, stop := started(t, fileConfig(path, true), next, nil)
+	require.Eventually(t, func() bool { return countNames(next.all())[semconv.EventCoverage] > 0 }, soon, often)
+	stop()
+	assert.Equal(t, []string{"/a", "/b"}, next.execs())
+	skipped(t, telemetry, map[string]int64{"oversized": 2})
+
+	tail, err := openTail(path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tail.close()) }()
+	for {
+		if _, _, err := tail.next(); err != nil && !errors.Is(err, errOversized) {
+			break
+		}
+		assert.LessOrEqual(t, cap(tail.pending), 4*maxLine)
+	}
+}
+
+func TestARotatedFileIsReadOnceUnderTwoNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tetragon.log")
+	stem := strings.TrimSuffix(path, ".log")
+	kept := newMemory()
+	write(t, path, lines(t, "/a"))
+	run(t, fileConfig(path, false), kept, "/a")
+	// Compressed, but not yet removed; and an archive that is none.
+	require.NoError(t, os.Rename(path, stem+"-2026-11-22T10-00-00.000.log"))
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(stem+"-2026-11-22T10-00-00.000.log", old, old))
+	zip(t, stem+"-2026-11-22T10-00-00.000.log.gz", lines(t, "/a"))
+	write(t, stem+"-2026-11-22T11-00-00.000.log.gz", "\x1f\x8b")
+	write(t, path, lines(t, "/b"))
+	run(t, fileConfig(path, false), kept, "/b")
+}
+
+func TestRotationTwiceBetweenTwoLooks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tetragon.log")
+	config := fileConfig(path, false)
+	config.File.Get().PollInterval = 300 * time.Millisecond
+	next := &sink{}
+	_, _, _ = started(t, config, next, newMemory())
+	write(t, path, lines(t, "/a"))
+	eventually(t, next, "/a")
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(path, old, old))
+	require.NoError(t, os.Rename(path, path+".2"))
+	zip(t, path+".1.gz", lines(t, "/b"))
+	write(t, path, lines(t, "/c"))
+	eventually(t, next, "/a", "/b", "/c")
 }
