@@ -1,0 +1,113 @@
+package witnessstorageextension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessstorageextension/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/storage/none"
+	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
+)
+
+// databaseFile is the database in the directory.
+const databaseFile = "witness.db"
+
+type storageExtension struct {
+	config    *Config
+	settings  component.TelemetrySettings
+	telemetry *metadata.TelemetryBuilder
+	storage   storage.Storage
+}
+
+var _ storage.Extension = (*storageExtension)(nil)
+
+func newExtension(config *Config, settings component.TelemetrySettings) *storageExtension {
+	return &storageExtension{config: config, settings: settings}
+}
+
+// Start opens the storage.
+func (e *storageExtension) Start(ctx context.Context, _ component.Host) error {
+	if e.config.Backend == BackendNone {
+		e.storage = none.Storage{}
+		return nil
+	}
+	if err := os.MkdirAll(e.config.Embedded.Directory, 0o700); err != nil {
+		return fmt.Errorf("embedded::directory: cannot be created: %w", pathless(err))
+	}
+	database, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(e.config.Embedded.Directory, databaseFile)})
+	if err != nil {
+		return fmt.Errorf("embedded::directory: %s: %w", databaseFile, err)
+	}
+	e.storage = database
+	if err := e.measure(database); err != nil {
+		return errors.Join(err, e.Shutdown(ctx))
+	}
+	e.settings.Logger.Info("Opened the witness database", zap.Int64("bytes", database.Size()))
+	return nil
+}
+
+// measure has the metrics read from the database.
+func (e *storageExtension) measure(database *sqlite.Storage) error {
+	var err error
+	if e.telemetry, err = metadata.NewTelemetryBuilder(e.settings); err != nil {
+		return err
+	}
+	count := func(value func(sqlite.Stats) uint64, options ...metric.ObserveOption) metric.Int64Callback {
+		return func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(int64(value(database.Stats())), options...) //nolint:gosec // a count
+			return nil
+		}
+	}
+	reason := func(value string) metric.ObserveOption { return metric.WithAttributes(attribute.String("reason", value)) }
+	return errors.Join(
+		e.telemetry.RegisterWitnessStorageStoredObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Stored })),
+		e.telemetry.RegisterWitnessStorageDuplicateObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Duplicates })),
+		e.telemetry.RegisterWitnessStorageRefusedObservationsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
+			return errors.Join(
+				count(func(s sqlite.Stats) uint64 { return s.RefusedAhead }, reason("ahead"))(ctx, observer),
+				count(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
+			)
+		}),
+		e.telemetry.RegisterWitnessStorageCacheResetsCallback(count(func(s sqlite.Stats) uint64 { return s.Emptied })),
+		e.telemetry.RegisterWitnessStorageCommitsCallback(count(func(s sqlite.Stats) uint64 { return s.Commits })),
+		e.telemetry.RegisterWitnessStorageCallsCallback(count(func(s sqlite.Stats) uint64 { return s.Calls })),
+		e.telemetry.RegisterWitnessStorageSizeCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(database.Size())
+			return nil
+		}),
+	)
+}
+
+// Shutdown closes the storage after what is in flight.
+func (e *storageExtension) Shutdown(context.Context) error {
+	if e.telemetry != nil {
+		e.telemetry.Shutdown()
+		e.telemetry = nil
+	}
+	if e.storage == nil {
+		return nil
+	}
+	return e.storage.Close()
+}
+
+// Storage implements storage.Extension.
+func (e *storageExtension) Storage() storage.Storage { return e.storage }
+
+// pathless is err without the path, which can name a person.
+func pathless(err error) error {
+	var failure *fs.PathError
+	if errors.As(err, &failure) {
+		return failure.Err
+	}
+	return err
+}

@@ -1,0 +1,23 @@
+package witnessstorageextension
+
+import (
+	"context"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension"
+
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessstorageextension/internal/metadata"
+)
+
+// NewFactory makes the factory of the extension.
+func NewFactory() extension.Factory {
+	return extension.NewFactory(metadata.Type, createDefaultConfig, create, metadata.ExtensionStability)
+}
+
+func createDefaultConfig() component.Config {
+	return &Config{Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: "./data"}}
+}
+
+func create(_ context.Context, settings extension.Settings, config component.Config) (extension.Extension, error) {
+	return newExtension(config.(*Config), settings.TelemetrySettings), nil
+}

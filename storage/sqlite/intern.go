@@ -1,0 +1,405 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"sync/atomic"
+
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// interning turns what repeats into row ids. It belongs to the writer's goroutine.
+type interning struct {
+	caches
+	findText, addText                             *sql.Stmt
+	findModule, addModule                         *sql.Stmt
+	findFrame, addFrame                           *sql.Stmt
+	findNode, addNode                             *sql.Stmt
+	findWorkload, addWorkload                     *sql.Stmt
+	findInstance, addInstance                     *sql.Stmt
+	findSource, addSource                         *sql.Stmt
+	findArtifact, addArtifact, addArtifactName    *sql.Stmt
+	findComponent, addComponent, addComponentName *sql.Stmt
+	findLink, addLink                             *sql.Stmt
+	findSubject, addSubject                       *sql.Stmt
+	findWitness, addWitness                       *sql.Stmt
+}
+
+// caches hold committed rows, and those of the transaction under way; they are cleared when it is undone.
+type caches struct {
+	texts      *cache[string, int64]
+	modules    *cache[moduleKey, moduleRow]
+	frames     *cache[[digestSize]byte, int64]
+	nodes      *cache[[2]int64, int64]
+	workloads  *cache[witness.Workload, int64]
+	instances  *cache[witness.Instance, int64]
+	sources    *cache[string, int64]
+	artifacts  *cache[artifactKey, int64]
+	components *cache[string, int64]
+	links      *cache[[2]int64, int64]
+	witnesses  *cache[witnessKey, int64]
+	windows    *cache[int64, struct{}]
+	slots      *cache[int64, int64] // the last slot of a witness
+	known      *cache[knownKey, fact]
+}
+
+func newCaches(limit int, emptied *atomic.Uint64) caches {
+	return caches{
+		texts:      newCache[string, int64](limit, emptied),
+		modules:    newCache[moduleKey, moduleRow](limit, emptied),
+		frames:     newCache[[digestSize]byte, int64](limit, emptied),
+		nodes:      newCache[[2]int64, int64](limit, emptied),
+		workloads:  newCache[witness.Workload, int64](limit, emptied),
+		instances:  newCache[witness.Instance, int64](limit, emptied),
+		sources:    newCache[string, int64](limit, emptied),
+		artifacts:  newCache[artifactKey, int64](limit, emptied),
+		components: newCache[string, int64](limit, emptied),
+		links:      newCache[[2]int64, int64](limit, emptied),
+		witnesses:  newCache[witnessKey, int64](limit, emptied),
+		windows:    newCache[int64, struct{}](limit, emptied),
+		slots:      newCache[int64, int64](limit, emptied),
+		known:      newCache[knownKey, fact](limit, emptied),
+	}
+}
+
+func (c *caches) clear() {
+	for _, each := range []interface{ clear() }{
+		c.texts, c.modules, c.frames, c.nodes, c.workloads, c.instances, c.sources, c.artifacts, c.components, c.links,
+		c.witnesses, c.windows, c.slots, c.known,
+	} {
+		each.clear()
+	}
+}
+
+type moduleKey struct {
+	module witness.Module
+	image  string // where it is part of the module's identity
+}
+
+func keyOf(module witness.Module, image string) moduleKey {
+	if module.BuildID != "" || module.SHA256 != "" || module.Path == "" || module.Path == witness.KernelModule {
+		image = ""
+	}
+	return moduleKey{module, image}
+}
+
+type moduleRow struct{ id, key int64 }
+
+type artifactKey struct{ purl, digest, revision, repository, method, conflicts string }
+
+type witnessKey struct {
+	tenant int64
+	id     witness.ID
+}
+
+const digestSize = 16
+
+// row finds a row, or adds it.
+func row(find *sql.Stmt, key []any, add *sql.Stmt, values []any) (id int64, created bool, err error) {
+	err = find.QueryRowContext(context.Background(), key...).Scan(&id)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return id, false, err
+	}
+	result, err := add.ExecContext(context.Background(), values...)
+	if err != nil {
+		return 0, false, err
+	}
+	id, err = result.LastInsertId()
+	return id, true, err
+}
+
+func (n *interning) text(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	if id, ok := n.texts.get(s); ok {
+		return id, nil
+	}
+	id, _, err := row(n.findText, []any{s}, n.addText, []any{s})
+	if err == nil {
+		n.texts.put(s, id)
+	}
+	return id, err
+}
+
+func (n *interning) module(module witness.Module, image string) (moduleRow, error) {
+	if module == (witness.Module{}) {
+		return moduleRow{}, nil
+	}
+	cached := keyOf(module, image)
+	if m, ok := n.modules.get(cached); ok {
+		return m, nil
+	}
+	key, err := n.text(module.Key(image))
+	if err != nil {
+		return moduleRow{}, err
+	}
+	values := []any{key, module.BuildID, module.SHA256, module.Path}
+	id, _, err := row(n.findModule, values, n.addModule, values)
+	if err == nil {
+		n.modules.put(cached, moduleRow{id, key})
+	}
+	return moduleRow{id, key}, err
+}
+
+// frameRow is an interned frame with the texts that a subject needs.
+type frameRow struct {
+	id, module, pkg, member, symbol int64 // module is the module's key
+	flags                           string
+}
+
+func (n *interning) frame(f *witness.Frame, image string) (frameRow, error) {
+	var r frameRow
+	var err error
+	if r.flags, err = encodeFlags(f.Flags); err != nil {
+		return r, err
+	}
+	module, err := n.module(f.Module, image)
+	if err != nil {
+		return r, err
+	}
+	r.module = module.key
+	var file int64
+	for _, each := range []struct {
+		into *int64
+		text string
+	}{{&r.pkg, f.Package}, {&r.member, f.Member}, {&r.symbol, f.Symbol}, {&file, f.File}} {
+		if *each.into, err = n.text(each.text); err != nil {
+			return r, err
+		}
+	}
+	var offset []byte
+	if f.HasOffset {
+		offset = binary.BigEndian.AppendUint64(nil, f.Offset)
+	}
+	digest := digestOf([]string{r.flags, f.Language, f.SymbolSource, string(offset)}, module.id, r.pkg, r.member, r.symbol, file,
+		int64(f.Line), bit(f.Inlined), int64(math.Float64bits(f.Confidence))) //nolint:gosec // bits
+	if id, ok := n.frames.get(digest); ok {
+		r.id = id
+		return r, nil
+	}
+	r.id, _, err = row(n.findFrame, []any{digest[:]}, n.addFrame, []any{digest[:], module.id, r.pkg, r.member, r.symbol, file, f.Line,
+		f.Language, r.flags, offset, bit(f.Inlined), f.SymbolSource, f.Confidence})
+	if err == nil {
+		n.frames.put(digest, r.id)
+	}
+	return r, err
+}
+
+// path returns the node of the innermost caller.
+func (n *interning) path(frames []witness.Frame, image string) (int64, error) {
+	var node int64
+	for i := range slices.Backward(frames) {
+		frame, err := n.frame(&frames[i], image)
+		if err != nil {
+			return 0, err
+		}
+		key := [2]int64{node, frame.id}
+		id, ok := n.nodes.get(key)
+		if !ok {
+			values := []any{node, frame.id}
+			if id, _, err = row(n.findNode, values, n.addNode, values); err != nil {
+				return 0, err
+			}
+			n.nodes.put(key, id)
+		}
+		node = id
+	}
+	return node, nil
+}
+
+func (n *interning) workload(w witness.Workload) (int64, error) {
+	if id, ok := n.workloads.get(w); ok {
+		return id, nil
+	}
+	values := []any{w.Namespace, w.Controller, w.Container, w.Image}
+	id, _, err := row(n.findWorkload, values, n.addWorkload, values)
+	if err == nil {
+		n.workloads.put(w, id)
+	}
+	return id, err
+}
+
+func (n *interning) instance(i witness.Instance) (int64, error) {
+	if id, ok := n.instances.get(i); ok {
+		return id, nil
+	}
+	values := []any{i.Host, i.Pod, i.Container}
+	id, _, err := row(n.findInstance, values, n.addInstance, values)
+	if err == nil {
+		n.instances.put(i, id)
+	}
+	return id, err
+}
+
+func (n *interning) source(source string) (int64, error) {
+	if id, ok := n.sources.get(source); ok {
+		return id, nil
+	}
+	id, _, err := row(n.findSource, []any{source}, n.addSource, []any{source})
+	if err == nil {
+		n.sources.put(source, id)
+	}
+	return id, err
+}
+
+func (n *interning) artifact(a *witness.Artifact) (int64, error) {
+	if a.IsZero() {
+		return 0, nil
+	}
+	conflicts := "[]"
+	if len(a.Conflicts) > 0 {
+		encoded, err := json.Marshal(a.Conflicts)
+		if err != nil {
+			return 0, err
+		}
+		conflicts = string(encoded)
+	}
+	key := artifactKey{a.PURL, a.Digest, a.Revision, a.Repository, a.Method, conflicts}
+	if id, ok := n.artifacts.get(key); ok {
+		return id, nil
+	}
+	values := []any{a.PURL, a.Digest, a.Revision, a.Repository, a.Method, conflicts}
+	id, created, err := row(n.findArtifact, values, n.addArtifact, values)
+	if created {
+		err = nameAll(n.addArtifactName, a.PURL, id)
+	}
+	if err == nil {
+		n.artifacts.put(key, id)
+	}
+	return id, err
+}
+
+func (n *interning) component(purl string) (int64, error) {
+	if purl == "" {
+		return 0, nil
+	}
+	if id, ok := n.components.get(purl); ok {
+		return id, nil
+	}
+	id, created, err := row(n.findComponent, []any{purl}, n.addComponent, []any{purl})
+	if created {
+		err = nameAll(n.addComponentName, purl, id)
+	}
+	if err == nil {
+		n.components.put(purl, id)
+	}
+	return id, err
+}
+
+func nameAll(add *sql.Stmt, purl string, id int64) error {
+	for _, name := range names(purl) {
+		if err := exec(add, name, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *interning) link(artifact, component int64) (int64, error) {
+	if artifact == 0 && component == 0 {
+		return 0, nil
+	}
+	key := [2]int64{artifact, component}
+	if id, ok := n.links.get(key); ok {
+		return id, nil
+	}
+	values := []any{artifact, component}
+	id, _, err := row(n.findLink, values, n.addLink, values)
+	if err == nil {
+		n.links.put(key, id)
+	}
+	return id, err
+}
+
+// witness returns the row of a witness within a tenant, adding it, its subject and its path when it is new.
+func (n *interning) witness(tenant int64, id witness.ID, w *witness.Witness) (int64, error) {
+	key := witnessKey{tenant, id}
+	if found, ok := n.witnesses.get(key); ok {
+		return found, nil
+	}
+	var found int64
+	err := n.findWitness.QueryRowContext(context.Background(), tenant, id[:]).Scan(&found)
+	if errors.Is(err, sql.ErrNoRows) {
+		found, err = n.newWitness(tenant, id, w)
+	}
+	if err == nil {
+		n.witnesses.put(key, found)
+	}
+	return found, err
+}
+
+func (n *interning) newWitness(tenant int64, id witness.ID, w *witness.Witness) (int64, error) {
+	frame, err := n.frame(&w.Frame, w.Workload.Image)
+	if err != nil {
+		return 0, err
+	}
+	subject, err := n.subject(tenant, w, &frame)
+	if err != nil {
+		return 0, err
+	}
+	node, err := n.path(w.Path, w.Workload.Image)
+	if err != nil {
+		return 0, err
+	}
+	workload, err := n.workload(w.Workload)
+	if err != nil {
+		return 0, err
+	}
+	result, err := n.addWitness.ExecContext(context.Background(), tenant, id[:], subject, frame.id, node, workload)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
+}
+
+func (n *interning) subject(tenant int64, w *witness.Witness, frame *frameRow) (int64, error) {
+	offset := ""
+	if w.Frame.Symbol == "" && w.Frame.HasOffset {
+		offset = witness.FormatOffset(w.Frame.Offset)
+	}
+	kind := kindCode(w.Kind)
+	digest := digestOf([]string{frame.flags, offset}, tenant, kind, frame.module, frame.symbol)
+	part := frame.pkg
+	if frame.module == 0 {
+		part = frame.symbol
+	}
+	id, _, err := row(n.findSubject, []any{digest[:]},
+		n.addSubject, []any{digest[:], tenant, kind, frame.id, frame.module, part, frame.pkg, frame.member})
+	return id, err
+}
+
+// digestOf is over texts, each with its length, and numbers.
+func digestOf(texts []string, numbers ...int64) [digestSize]byte {
+	b := make([]byte, 0, 256)
+	for _, text := range texts {
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(text))), text...)
+	}
+	for _, number := range numbers {
+		b = binary.BigEndian.AppendUint64(b, uint64(number)) //nolint:gosec // bits
+	}
+	sum := sha256.Sum256(b)
+	return [digestSize]byte(sum[:digestSize])
+}
+
+// encodeFlags sorts flags and drops repetitions, as the identity document does.
+func encodeFlags(flags []string) (string, error) {
+	if len(flags) == 0 {
+		return "[]", nil
+	}
+	encoded, err := json.Marshal(slices.Compact(slices.Sorted(slices.Values(flags))))
+	return string(encoded), err
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,51 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"fmt"
+	"time"
+)
+
+//go:embed schema_1.sql
+var schema1 string
+
+// migrations lead from one schema version to the next; PRAGMA user_version is how many were applied. Those that were
+// released are never changed.
+var migrations = []string{schema1}
+
+// migrate applies what is missing, each version in a transaction of its own.
+func migrate(ctx context.Context, conn *sql.Conn, now time.Time) error {
+	var version int
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(migrations) {
+		return ErrNewer
+	}
+	for ; version < len(migrations); version++ {
+		if err := apply(ctx, conn, version+1, now); err != nil {
+			return fmt.Errorf("schema %d: %w", version+1, err)
+		}
+	}
+	return nil
+}
+
+func apply(ctx context.Context, conn *sql.Conn, version int, now time.Time) error {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // does nothing once committed
+	if _, err := tx.ExecContext(ctx, migrations[version-1]); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", version, now.UnixNano()); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, version)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}

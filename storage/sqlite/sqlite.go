@@ -1,0 +1,308 @@
+// Package sqlite is the storage in one SQLite file: the embedded backend.
+//
+// The schema (schema_1.sql) interns every text, frame and place, and shares the nodes of call paths; observations are
+// appended window by window. One goroutine writes: calls that arrive together share a transaction and its fsync, each in
+// a savepoint of its own, and are acknowledged when it is committed. Reads have connections of their own, see a
+// consistent state and never block the writer.
+//
+// # Choices
+//
+// Of what is known of a module, the newest stands, by event time; but what was measured stands before what was asserted,
+// so that a posted claim never changes what a collector found out. A frame without module knows only of its own symbol.
+//
+// Where two receivers of a host count the same subject, the hits of the one with the larger sum count, and of equal sums
+// those of the receiver whose name sorts first. Rows of witnesses compare the two per witness, so that no evidence is
+// hidden by the other receiver's: they can add up to more than the Summary does.
+//
+// Times are Unix nanoseconds. The first seen description of a frame (source line, confidence) stays; it is no part of an
+// identity.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sqlitedriver "modernc.org/sqlite"
+
+	"github.com/otelcol-witness/otelcol-witness/storage"
+)
+
+const (
+	readers = 4 // connections
+	// checkLimit is the size in bytes up to which Open looks at every page of a file.
+	checkLimit = 16 << 20
+	header     = "SQLite format 3\x00"
+	// applicationID marks the file as ours in its header: "wtns".
+	applicationID = 0x77746e73
+)
+
+// Errors of Open.
+var (
+	// ErrNotDatabase says that the file is not an SQLite database, or not one of this program. It was left as it is.
+	ErrNotDatabase = errors.New("the file is not a witness database")
+	// ErrDamaged says that the file is a damaged SQLite database. It was left as it is.
+	ErrDamaged = errors.New("the database is damaged")
+	// ErrNewer says that a newer version of this program wrote the file. It was left as it is.
+	ErrNewer = errors.New("the database has a newer schema than this program knows")
+)
+
+// Options say how to open a database.
+type Options struct {
+	// Path of the database file. It is created, for its owner only, if there is none; its directory must exist.
+	Path string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Stats counts since Open.
+type Stats struct {
+	Stored, Duplicates             uint64 // observations
+	RefusedAhead, RefusedMalformed uint64 // observations: in the future, not valid
+	Commits                        uint64 // transactions
+	Calls                          uint64 // writes in them
+	Emptied                        uint64 // caches, because they were full
+}
+
+// Storage is an open database.
+type Storage struct {
+	now    func() time.Time
+	path   string
+	read   *sql.DB
+	writer *writer
+	// open is held for reading by every call, and for writing by Close.
+	open    sync.RWMutex
+	closed  bool
+	sources *shared[int64, receiver]
+
+	stored, duplicates, ahead, malformed, emptied atomic.Uint64
+}
+
+var _ storage.Storage = (*Storage)(nil)
+
+// Open opens a database, creating or migrating it as needed. Its errors are ErrNotDatabase, ErrDamaged, ErrNewer and
+// those of the file system; they repeat neither content nor path.
+func Open(ctx context.Context, options Options) (*Storage, error) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	path, err := filepath.Abs(options.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", pathless(err))
+	}
+	if err := check(ctx, path); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	s := &Storage{now: options.Now, path: path}
+	s.sources = newShared[int64, receiver](cacheLimit, &s.emptied)
+	write, err := openDB(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	conn, err := write.Conn(ctx)
+	if err == nil {
+		err = migrate(ctx, conn, options.Now())
+	}
+	if err == nil {
+		s.writer, err = newWriter(ctx, write, conn, options.Now, &s.emptied)
+	}
+	if err == nil {
+		s.read, err = openDB(path, true)
+	}
+	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		write.Close()
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	go s.writer.run()
+	return s, nil
+}
+
+// Close waits for what is in flight and closes the file.
+func (s *Storage) Close() error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return errors.Join(s.read.Close(), s.writer.close())
+}
+
+// Stats returns the counts since Open.
+func (s *Storage) Stats() Stats {
+	return Stats{
+		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
+		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
+		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load(),
+	}
+}
+
+// Size is the bytes that the database takes on disk, its write-ahead log included.
+func (s *Storage) Size() int64 {
+	var size int64
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if info, err := os.Stat(s.path + suffix); err == nil {
+			size += info.Size()
+		}
+	}
+	return size
+}
+
+// enter admits a call until leave; after Close it returns ErrClosed.
+func (s *Storage) enter() error {
+	s.open.RLock()
+	if s.closed {
+		s.open.RUnlock()
+		return storage.ErrClosed
+	}
+	return nil
+}
+
+func (s *Storage) leave() { s.open.RUnlock() }
+
+// openDB opens a pool: one connection that writes, or several that only read.
+func openDB(path string, readOnly bool) (*sql.DB, error) {
+	query := url.Values{}
+	// The order in which the driver applies these is fixed: busy_timeout and auto_vacuum come first, and auto_vacuum must
+	// come before the first table.
+	query.Set("_busy_timeout", "10000")
+	query.Set("_defensive", "1")
+	query.Set("_dqs", "0")
+	query.Add("_pragma", "trusted_schema(0)")
+	if readOnly {
+		query.Set("mode", "ro")
+		query.Set("_query_only", "1")
+		query.Add("_pragma", "cache_size(-8192)")
+	} else {
+		query.Set("mode", "rw")
+		query.Set("_auto_vacuum", "INCREMENTAL")
+		query.Set("_journal_mode", "WAL")
+		query.Set("_synchronous", "FULL")
+		query.Set("_foreign_keys", "1")
+		query.Add("_pragma", "cache_size(-16384)")
+		query.Add("_pragma", "journal_size_limit(67108864)")
+	}
+	file := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
+	connector, err := sqlitedriver.NewConnector(file.String())
+	if err != nil {
+		return nil, errors.New("the path cannot be used")
+	}
+	db := sql.OpenDB(connector)
+	if readOnly {
+		db.SetMaxOpenConns(readers)
+		db.SetMaxIdleConns(readers)
+	} else {
+		db.SetMaxOpenConns(1)
+	}
+	return db, nil
+}
+
+// check looks, without writing, whether the file can be ours. A missing file is created, empty, for its owner only.
+func check(ctx context.Context, path string) error {
+	file, err := os.OpenFile(path, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		file, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
+	}
+	if err != nil {
+		return pathless(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return pathless(err)
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return ErrNotDatabase
+	case info.Size() == 0:
+		return nil
+	}
+	head := make([]byte, 100)
+	if _, err := io.ReadFull(file, head); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return ErrNotDatabase
+		}
+		return pathless(err)
+	}
+	if string(head[:len(header)]) != header {
+		return ErrNotDatabase
+	}
+	// Without a log to recover from, a file that is shorter than its header says was cut.
+	pageSize := int64(binary.BigEndian.Uint16(head[16:]))
+	if pageSize == 1 {
+		pageSize = 65536
+	}
+	if log, err := os.Stat(path + "-wal"); (err != nil || log.Size() == 0) && info.Size() < pageSize*int64(binary.BigEndian.Uint32(head[28:])) {
+		return ErrDamaged
+	}
+	return checkContent(ctx, path, info.Size())
+}
+
+// checkContent reads the schema and, of a small file, everything.
+func checkContent(ctx context.Context, path string, size int64) error {
+	db, err := openDB(path, true)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var application, version, tables int
+	err = errors.Join(
+		db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&application),
+		db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
+		db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables),
+	)
+	switch {
+	case err != nil:
+		return damaged(ctx, err)
+	case tables == 0 && version == 0: // a start that was cut short
+		return nil
+	case application != applicationID:
+		return ErrNotDatabase
+	case version > len(migrations):
+		return ErrNewer
+	case size > checkLimit:
+		return nil
+	}
+	var result string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
+		return damaged(ctx, err)
+	}
+	if result != "ok" {
+		return ErrDamaged
+	}
+	return nil
+}
+
+// damaged tells a damaged file from one that cannot be read.
+func damaged(ctx context.Context, err error) error {
+	var failure *sqlitedriver.Error
+	if ctx.Err() == nil && errors.As(err, &failure) {
+		switch failure.Code() & 0xff {
+		case 11, 26: // SQLITE_CORRUPT, SQLITE_NOTADB
+			return ErrDamaged
+		}
+	}
+	return err
+}
+
+// pathless is err without the path, which can name a person.
+func pathless(err error) error {
+	var failure *fs.PathError
+	if errors.As(err, &failure) {
+		return failure.Err
+	}
+	return err
+}

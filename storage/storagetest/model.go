@@ -1,0 +1,278 @@
+package storagetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// model is what a storage should hold, per tenant, kept as simply as can be.
+type model map[string][]witness.Observation
+
+func keyOf(o *witness.Observation) string {
+	return fmt.Sprint(o.ID, o.Source, o.Instance, o.WindowStart.UnixNano(), o.Flush)
+}
+
+// add returns whether the observation is new.
+func (m model) add(tenant string, o witness.Observation) bool {
+	for i := range m[tenant] {
+		if keyOf(&m[tenant][i]) == keyOf(&o) {
+			return false
+		}
+	}
+	m[tenant] = append(m[tenant], o)
+	return true
+}
+
+// subjectOf is what witnesses share that differ only in workload and path.
+func subjectOf(w *witness.Witness) string {
+	f := &w.Frame
+	return fmt.Sprint(w.Kind, f.Symbol, f.Flags, f.Module.Key(""))
+}
+
+func selects(f *storage.Filter, o *witness.Observation) bool {
+	return (f.From.IsZero() || !o.WindowStart.Before(f.From)) && (f.To.IsZero() || o.WindowStart.Before(f.To)) &&
+		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, o.Witness.Kind)) && (f.Assurance == "" || f.Assurance == o.Assurance) &&
+		(len(f.Namespaces) == 0 || slices.Contains(f.Namespaces, o.Witness.Workload.Namespace))
+}
+
+// hits adds up by law 9 what a filter selects. of says what is compared: a subject or a witness. into gets the hits.
+func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observation) string, into func(*witness.Observation, uint64)) {
+	type group struct {
+		of, receiver string
+		start        int64
+		instance     witness.Instance
+		assurance    witness.Assurance
+	}
+	sums := map[group]uint64{}
+	any := map[group]*witness.Observation{}
+	for i := range m[tenant] {
+		o := &m[tenant][i]
+		if selects(f, o) {
+			g := group{of(o), storage.Receiver(o.Source), o.WindowStart.UnixNano(), o.Instance, o.Assurance}
+			sums[g] += o.Hits
+			any[g] = o
+		}
+	}
+	most := map[group]uint64{}
+	for g, n := range sums {
+		one := any[g]
+		if g.receiver == storage.PostSource {
+			into(one, n)
+			continue
+		}
+		g.receiver = ""
+		any[g] = one
+		most[g] = max(most[g], n)
+	}
+	for g, n := range most {
+		into(any[g], n)
+	}
+}
+
+// histories compares a storage with the model over random writes, redeliveries, restarts and questions.
+func histories(t *testing.T, open Open, reopen Reopen) {
+	tenant := rapid.SampledFrom([]string{"", "t"})
+	any := rapid.Custom(func(t *rapid.T) witness.Observation {
+		start := rapid.IntRange(-1500, 59).Draw(t, "minute")
+		o := observation(
+			hits(rapid.Uint64Range(1, 9).Draw(t, "hits")), flush(rapid.Uint64Range(0, 1).Draw(t, "flush")),
+			source(rapid.SampledFrom([]string{"a/1/x", "a/2/x", "b/1/x", "post/1/http", "post/2/http"}).Draw(t, "source")),
+			host(rapid.SampledFrom([]string{"", "h1", "h2"}).Draw(t, "host")),
+			function("p", rapid.SampledFrom([]string{"f", "g"}).Draw(t, "function")),
+			kind(rapid.SampledFrom([]witness.Kind{witness.KindSample, witness.KindCall}).Draw(t, "kind")),
+			namespace(rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "namespace")),
+			at(noon.Add(time.Duration(start)*time.Minute).Add(time.Duration(rapid.IntRange(0, 59).Draw(t, "second"))*time.Second),
+				rapid.SampledFrom([]time.Duration{time.Minute, time.Hour}).Draw(t, "window")),
+		)
+		if rapid.Bool().Draw(t, "asserted") {
+			o.Assurance = witness.Asserted
+		}
+		if rapid.Bool().Draw(t, "called") {
+			o.Witness.Path = []witness.Frame{frame("main", "main")}
+			o.ID = o.Witness.ID()
+		}
+		o.HitsError = rapid.Uint64Range(0, o.Hits).Draw(t, "error")
+		return o
+	})
+	rapid.Check(t, func(r *rapid.T) {
+		now := func() time.Time { return noon.Add(time.Hour) }
+		s := open(t, now)
+		defer s.Close()
+		m := model{}
+		ctx := context.Background()
+		write := func(r *rapid.T, tenant string, observations []witness.Observation) {
+			var want storage.Written
+			for _, o := range observations {
+				if m.add(tenant, o) {
+					want.Stored++
+				} else {
+					want.Duplicates++
+				}
+			}
+			got, err := s.WriteObservations(ctx, storage.Batch{Principal: storage.Principal{Tenant: tenant}, Observations: observations})
+			if err != nil || got.Stored != want.Stored || got.Duplicates != want.Duplicates || len(got.Refused) > 0 {
+				r.Fatalf("wrote %+v, want %+v: %v", got, want, err)
+			}
+		}
+		actions := map[string]func(*rapid.T){
+			"write": func(r *rapid.T) {
+				write(r, tenant.Draw(r, "tenant"), rapid.SliceOfN(any, 0, 20).Draw(r, "observations"))
+			},
+			"redeliver": func(r *rapid.T) {
+				tenant := tenant.Draw(r, "tenant")
+				if len(m[tenant]) == 0 {
+					r.Skip("nothing to redeliver")
+				}
+				write(r, tenant, rapid.SliceOfN(rapid.SampledFrom(slices.Clone(m[tenant])), 1, 10).Draw(r, "again"))
+			},
+			"": func(r *rapid.T) {
+				f := storage.Filter{
+					Namespaces: rapid.SampledFrom([][]string{nil, {"n1"}, {"n2", ""}}).Draw(r, "namespaces"),
+					Assurance:  rapid.SampledFrom([]witness.Assurance{"", witness.Measured, witness.Asserted}).Draw(r, "assurance"),
+					Kinds:      rapid.SampledFrom([][]witness.Kind{nil, {witness.KindCall}}).Draw(r, "kinds"),
+				}
+				if rapid.Bool().Draw(r, "bounded") {
+					f.From = noon.Add(time.Duration(rapid.IntRange(-1500, 60).Draw(r, "from")) * time.Minute)
+					f.To = f.From.Add(time.Duration(rapid.IntRange(1, 1000).Draw(r, "length")) * time.Minute)
+				}
+				compare(ctx, r, s, m, tenant.Draw(r, "tenant"), f)
+			},
+		}
+		if reopen != nil {
+			actions["restart"] = func(*rapid.T) { s = reopen(t, s, now) }
+		}
+		r.Repeat(actions)
+	})
+}
+
+// compare asks a storage everything about a tenant and a filter.
+func compare(ctx context.Context, r *rapid.T, s storage.Storage, m model, tenant string, f storage.Filter) {
+	hot, err := s.HotSymbols(ctx, tenant, storage.HotQuery{Filter: f, Limit: 1000})
+	if err != nil {
+		r.Fatal(err)
+	}
+	wantBySubject, wantByWitness := map[string]uint64{}, map[string]uint64{}
+	wantByKind, wantByTime := map[witness.Kind]uint64{}, map[string]uint64{}
+	const size = 30 * time.Minute
+	var total uint64
+	m.hits(tenant, &f, func(o *witness.Observation) string { return subjectOf(&o.Witness) }, func(o *witness.Observation, n uint64) {
+		wantBySubject[subjectOf(&o.Witness)] += n
+		wantByKind[o.Witness.Kind] += n
+		wantByTime[fmt.Sprint(witness.AlignWindow(o.WindowStart, size).Unix(), o.Witness.Kind)] += n
+		total += n
+	})
+	m.hits(tenant, &f, func(o *witness.Observation) string { return o.ID.String() }, func(o *witness.Observation, n uint64) {
+		wantByWitness[o.ID.String()] += n
+	})
+	same(r, "hot symbols", wantBySubject, func(yield func(string, uint64)) {
+		for _, symbol := range hot {
+			yield(subjectOf(&witness.Witness{Kind: symbol.Subject.Kind, Frame: symbol.Subject.Frame}), symbol.Hits)
+		}
+	})
+	for _, symbol := range hot {
+		f.Subjects = append(f.Subjects, symbol.Subject.ID)
+	}
+	summary, err := s.Summary(ctx, tenant, f)
+	if err != nil {
+		r.Fatal(err)
+	}
+	if summary.Hits != total || summary.Witnesses != len(wantByWitness) {
+		r.Fatalf("summary: %d hits of %d witnesses, want %d of %d", summary.Hits, summary.Witnesses, total, len(wantByWitness))
+	}
+	same(r, "summary by kind", wantByKind, func(yield func(witness.Kind, uint64)) {
+		for kind, n := range summary.ByKind {
+			yield(kind, n)
+		}
+	})
+	timeline, err := s.Timeline(ctx, tenant, storage.TimelineQuery{Filter: f, Bucket: size})
+	if err != nil {
+		r.Fatal(err)
+	}
+	same(r, "timeline", wantByTime, func(yield func(string, uint64)) {
+		for _, bucket := range timeline.Buckets {
+			for kind, n := range bucket.Hits {
+				yield(fmt.Sprint(bucket.Start.Unix(), kind), n)
+			}
+		}
+	})
+	query := storage.WitnessQuery{
+		Filter: f, Limit: rapid.IntRange(1, 10).Draw(r, "limit"),
+		Sort: rapid.SampledFrom([]storage.Sort{storage.SortHits, storage.SortRecent, storage.SortID}).Draw(r, "sort"),
+	}
+	same(r, "witnesses", wantByWitness, func(yield func(string, uint64)) {
+		for {
+			page, err := s.Witnesses(ctx, tenant, query)
+			if err != nil {
+				r.Fatal(err)
+			}
+			for i := range page.Witnesses {
+				w := &page.Witnesses[i]
+				yield(w.ID.String(), w.Hits)
+				m.describes(r, tenant, &f, w)
+			}
+			if page.Next == nil {
+				return
+			}
+			query.After = page.Next
+		}
+	})
+}
+
+// describes checks what does not depend on law 9.
+func (m model) describes(r *rapid.T, tenant string, f *storage.Filter, w *storage.WitnessTotal) {
+	want := storage.WitnessTotal{Assurance: witness.Asserted}
+	instances := map[witness.Instance]bool{}
+	for i := range m[tenant] {
+		o := &m[tenant][i]
+		if o.ID != w.ID || !selects(f, o) {
+			continue
+		}
+		if want.FirstSeen.IsZero() || o.FirstSeen.Before(want.FirstSeen) {
+			want.FirstSeen = o.FirstSeen
+		}
+		if o.LastSeen.After(want.LastSeen) {
+			want.LastSeen = o.LastSeen
+		}
+		if o.Assurance == witness.Measured {
+			want.Assurance = witness.Measured
+		}
+		instances[o.Instance] = true
+	}
+	if w.Witness.ID() != w.ID || !w.FirstSeen.Equal(want.FirstSeen) || !w.LastSeen.Equal(want.LastSeen) || w.Assurance != want.Assurance || w.Instances != len(instances) {
+		r.Fatalf("a witness is %+v, want %+v with %d instances", w, want, len(instances))
+	}
+}
+
+// same compares counts, each of which must come once.
+func same[K comparable](r *rapid.T, what string, want map[K]uint64, each func(yield func(K, uint64))) {
+	got := map[K]uint64{}
+	each(func(key K, n uint64) {
+		if _, twice := got[key]; twice {
+			r.Fatalf("%s: %v comes twice", what, key)
+		}
+		got[key] = n
+	})
+	var wrong []string
+	for key, n := range want {
+		if got[key] != n {
+			wrong = append(wrong, fmt.Sprintf("%v is %d, want %d", key, got[key], n))
+		}
+	}
+	for key := range got {
+		if _, ok := want[key]; !ok {
+			wrong = append(wrong, fmt.Sprintf("%v is unexpected", key))
+		}
+	}
+	if len(wrong) > 0 {
+		r.Fatalf("%s: %s", what, strings.Join(wrong, "; "))
+	}
+}
