@@ -68,7 +68,7 @@ type Report struct {
 	Evicted int64
 	// Conflicts are the records in which two methods disagree.
 	Conflicts int
-	// TimedOut tells that the deadline ended the wait.
+	// TimedOut tells that something was not known yet when the wait ended.
 	TimedOut bool
 }
 
@@ -419,15 +419,16 @@ func (b *batch) wait(ctx context.Context) {
 				ended = true
 			}
 		}
-		switch a, ok := b.c.answers.Peek(q.key); {
-		case isDone(q):
+		if isDone(q) {
 			b.settle(q.key, q.answer)
-		case ok && a.file != nil: // identified, but not hashed yet
-			b.settle(q.key, a)
-		default:
-			b.report.TimedOut = true
-			b.settle(q.key, answer{reason: Deadline})
+			continue
 		}
+		b.report.TimedOut = true
+		a, _ := b.c.answers.Peek(q.key)
+		if a.file == nil { // else it is identified, but not hashed yet
+			a.reason = Deadline
+		}
+		b.settle(q.key, a)
 	}
 }
 
