@@ -369,7 +369,7 @@ func (p *hotSymbol) lossesOf(b *batch) []lossEntry {
 
 // hopeless reports whether trying again cannot help: every error that is joined here is permanent.
 func hopeless(err error) bool {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // walks the tree itself
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs := joined.Unwrap()
 		for _, err := range errs {
 			if !hopeless(err) {

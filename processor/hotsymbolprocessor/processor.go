@@ -114,7 +114,7 @@ func (p *hotSymbol) Start(ctx context.Context, host component.Host) error {
 			return errors.Join(fmt.Errorf("storage: %w", err), p.close(ctx))
 		}
 	}
-	p.sending, p.cancel = context.WithCancel(context.Background()) //nolint:gosec // Shutdown cancels it
+	p.sending, p.cancel = context.WithCancel(context.Background())
 	p.running = true
 	p.loops.Add(2)
 	go p.flushLoop()
@@ -196,7 +196,7 @@ func (p *hotSymbol) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
 	}
 	var refused error
 	if others > 0 || p.config.Events == eventsKeep {
-		passed := logs
+		var passed plog.Logs
 		if p.config.Events == eventsKeep {
 			passed = plog.NewLogs()
 			logs.CopyTo(passed)

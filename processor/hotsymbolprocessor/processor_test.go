@@ -4,18 +4,26 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/processor/processortest"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 	"go.uber.org/multierr"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/processor/hotsymbolprocessor/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/processor/hotsymbolprocessor/internal/metadatatest"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -396,30 +404,41 @@ func TestManyHits(t *testing.T) {
 }
 
 func TestWhatIsLearntLater(t *testing.T) {
-	next := newSink(t)
-	store := newMemory()
-	p := start(t, next, store, nil)
-	before := func(r plog.LogRecord) {
-		f := frameOf("A")
-		f.Component = ""
-		witness.PutStack(r.Attributes(), f)
-		r.Attributes().PutStr(semconv.ProcessExecutablePath, "/usr/bin/app")
+	const purl = "pkg:golang/example.com/app@v1.2.3"
+	put := func(component, artifact string) func(plog.LogRecord) {
+		return func(r plog.LogRecord) {
+			f := frameOf("A")
+			f.Component = component
+			witness.PutStack(r.Attributes(), f)
+			r.Attributes().PutStr(semconv.ProcessExecutablePath, "/usr/bin/app")
+			r.Attributes().PutStr(semconv.ArtifactPURL, artifact)
+		}
 	}
-	after := func(r plog.LogRecord) {
-		witness.PutStack(r.Attributes(), frameOf("A"))
-		r.Attributes().PutStr(semconv.ProcessExecutablePath, "/usr/bin/app")
-		r.Attributes().PutStr(semconv.ArtifactPURL, "pkg:golang/example.com/app@v1.2.3")
+	for name, test := range map[string]struct{ component, artifact string }{
+		"component": {purl, ""},
+		"artifact":  {"", purl},
+	} {
+		for _, crashes := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, crash %t", name, crashes), func(t *testing.T) {
+				next := newSink(t)
+				store := newMemory()
+				p := start(t, next, store, nil)
+				consume(t, p, event{at: noon, put: put("", "")})
+				consume(t, p, event{at: noon, put: put(test.component, test.artifact)})
+				consume(t, p, event{at: noon, put: put("", "")})
+				if crashes {
+					crash(p)
+					p = start(t, next, store, nil)
+				}
+				stop(t, p)
+				require.Len(t, next.all(), 1)
+				o := next.all()[0]
+				assert.Equal(t, uint64(3), o.Hits)
+				assert.Equal(t, test.component, o.Witness.Frame.Component)
+				assert.Equal(t, test.artifact, o.Artifact.PURL)
+			})
+		}
 	}
-	consume(t, p, event{at: noon, put: before})
-	consume(t, p, event{at: noon, put: after})
-	consume(t, p, event{at: noon, put: before})
-	crash(p)
-	stop(t, start(t, next, store, nil))
-	require.Len(t, next.all(), 1)
-	o := next.all()[0]
-	assert.Equal(t, uint64(3), o.Hits)
-	assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", o.Witness.Frame.Component)
-	assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", o.Artifact.PURL)
 }
 
 func TestFullTableIsFlushedEarly(t *testing.T) {
@@ -544,10 +563,77 @@ func TestShutdown(t *testing.T) {
 		consume(t, p, event{at: noon, symbol: "A"})
 		next.failWith(errDown)
 		stop(t, p)
+		p = start(t, next, store, nil)
+		p.mu.Lock()
+		assert.Equal(t, 1, p.pendingRecords)
+		p.mu.Unlock()
 		next.failWith(nil)
-		stop(t, start(t, next, store, nil))
+		stop(t, p)
 		assert.Equal(t, map[string]uint64{"A call": 1}, next.hits())
 	})
+}
+
+func TestManySenders(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, newMemory(), func(c *Config) { c.MaxWitnesses, c.FlushInterval = 50, 100*time.Millisecond })
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			for j := range 50 {
+				logs := logsOf(
+					event{at: noon.Add(time.Duration(j) * time.Second), symbol: "A", source: fmt.Sprintf("a/0/r%d", i)},
+					event{at: noon, symbol: fmt.Sprint("F", j), uid: fmt.Sprint(i, j)}, event{name: semconv.EventStatus})
+				for p.ConsumeLogs(context.Background(), logs) != nil {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	stop(t, p)
+	assert.Equal(t, uint64(400), next.hits()["A call"])
+	for j := range 50 {
+		assert.Equal(t, uint64(8), next.hits()[fmt.Sprint("F", j, " call")])
+	}
+	assert.Len(t, next.others, 400)
+}
+
+func TestMetrics(t *testing.T) {
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
+	set := processortest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = telemetry.NewTelemetrySettings()
+	config := createDefaultConfig().(*Config)
+	config.MaxWitnesses = 1
+	next := newSink(t)
+	p, err := newProcessor(set, config, next)
+	require.NoError(t, err)
+	p.wait = func(int) time.Duration { return time.Millisecond }
+	require.NoError(t, p.Start(context.Background(), componenttest.NewNopHost()))
+	next.failWith(errDown)
+	consume(t, p,
+		event{at: noon, symbol: "A", uid: "1", hits: 5}, event{at: noon, symbol: "A", uid: "1"}, event{at: noon},
+		event{name: semconv.EventExec, at: noon, symbol: "A"}, event{at: noon.Add(-day), symbol: "A", hits: 7})
+	consume(t, p, event{at: noon, symbol: "B"}) // flushes early
+	require.ErrorIs(t, p.ConsumeLogs(context.Background(), logsOf(event{at: noon, symbol: "B"})), errPending)
+	point := func(value int64, attributes ...attribute.KeyValue) []metricdata.DataPoint[int64] {
+		return []metricdata.DataPoint[int64]{{Value: value, Attributes: attribute.NewSet(attributes...)}}
+	}
+	ignore := metricdatatest.IgnoreTimestamp()
+	metadatatest.AssertEqualHotSymbolEvents(t, telemetry, append(
+		point(2, attribute.String("kind", "call")), point(1, attribute.String("kind", "exec"))...), ignore)
+	metadatatest.AssertEqualHotSymbolSkippedEvents(t, telemetry, append(
+		point(1, attribute.String("reason", "duplicate")), point(1, attribute.String("reason", "no_stack"))...), ignore)
+	metadatatest.AssertEqualHotSymbolLostHits(t, telemetry, point(7, attribute.String("stage", "late")), ignore)
+	metadatatest.AssertEqualHotSymbolEarlyFlushes(t, telemetry, point(1), ignore)
+	metadatatest.AssertEqualHotSymbolBackpressure(t, telemetry, point(1), ignore)
+	metadatatest.AssertEqualHotSymbolEntries(t, telemetry, point(1), ignore)
+	metadatatest.AssertEqualHotSymbolPendingBatches(t, telemetry, point(2), ignore)
+	next.failWith(nil)
+	sent(t, p)
+	metadatatest.AssertEqualHotSymbolSentRecords(t, telemetry, point(3), ignore)
+	metadatatest.AssertEqualHotSymbolPendingBatches(t, telemetry, point(0), ignore)
+	stop(t, p)
 }
 
 func TestStartWithoutItsStorage(t *testing.T) {

@@ -59,7 +59,7 @@ func (p *hotSymbol) recover(ctx context.Context, restored bool, damaged int) err
 			start = min(start, o.newest)
 		}
 		start = floor(max(start-t.lateness, 0), t.window)
-		t.lose(lossKey{source: p.source, stage: stageCheckpoint}, start, floor(t.now.UnixNano(), t.window)+t.window, uint64(damaged))
+		t.lose(lossKey{source: p.source, stage: stageCheckpoint}, start, floor(t.now.UnixNano(), t.window)+t.window, uint64(damaged)) //nolint:gosec // a count
 		t.commit()
 	}
 	p.pendingChanged(ctx)
