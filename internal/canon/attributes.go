@@ -96,7 +96,7 @@ func (w *work) list(a *semconv.Attribute, value pcommon.Value) bool {
 func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 	switch a.Privacy {
 	case semconv.PrivacyKeep:
-		return keep(a, text)
+		return w.keep(a, text)
 	case semconv.PrivacyEvidence:
 		if isEvidence(a.Name, text) {
 			return text, true
@@ -128,9 +128,12 @@ func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 	return "", false
 }
 
-// keep checks a name, version or time. Identities that disagree are evidence.
-func keep(a *semconv.Attribute, text string) (string, bool) {
+// keep checks a name, version or time. Identities that disagree are evidence. A source that is not clean gets a
+// pseudonym: two sources must not become one.
+func (w *work) keep(a *semconv.Attribute, text string) (string, bool) {
 	switch {
+	case a.Name == semconv.WitnessSource && (len(text) > maxValue || privacy.Name(text) != text):
+		return privacy.Pseudonym(w.c.key, text), true
 	case len(a.Values) > 0:
 		return text, slices.Contains(a.Values, text)
 	case a.Type == "time":

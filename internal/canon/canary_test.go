@@ -107,11 +107,15 @@ func TestCanaries(t *testing.T) {
 				}
 				require.NoError(t, resourceLogs.Resource().Attributes().FromRaw(resource))
 				require.NoError(t, scopeLogs.Scope().Attributes().FromRaw(scope))
-				for _, event := range append(m.Events, struct {
-					Name string `yaml:"name"`
-				}{"someone.else"}) {
+				events := []string{semconv.EventObservation, "someone.else"}
+				for _, event := range m.Events {
+					if name == "default" {
+						events = append(events, event.Name)
+					}
+				}
+				for _, event := range events {
 					r := scopeLogs.LogRecords().AppendEmpty()
-					r.SetEventName(event.Name)
+					r.SetEventName(event)
 					require.NoError(t, r.Body().FromRaw(canary.value))
 					require.NoError(t, r.Attributes().FromRaw(record))
 					r.Attributes().PutStr(semconv.WitnessCanon, Version) // a forged mark

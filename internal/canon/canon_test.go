@@ -109,6 +109,8 @@ func TestAttributes(t *testing.T) {
 		{"conflicts", nil, semconv.WitnessArtifactConflicts, []any{purl, digest, "at 0x7ffd1c2b3a40"}, []any{purl, digest, "at <addr>"}},
 		{"record id", nil, semconv.LogRecordUID, "export-1234:5678", "export-1234:5678"},
 		{"record id with a path", nil, semconv.LogRecordUID, "/home/alice/x:1", "h:16a818b927d84e60"},
+		{"source", nil, semconv.WitnessSource, "0123456789abcdef/3/tetragon/prod", "0123456789abcdef/3/tetragon/prod"},
+		{"source with a mail address", nil, semconv.WitnessSource, "alice@example.com/GO-2023-1988/1", "h:d3c6b28cd2f0af6e"},
 		{"path", nil, semconv.ProcessExecutablePath, "/usr/bin/curl", "/usr/bin/curl"},
 		{"home", nil, semconv.ProcessExecutablePath, "/home/alice/bin/x", "/home/<user>/bin/x"},
 		{"source in a temporary directory", nil, semconv.CodeFilePath, "/tmp/secret-project/x.go", "<tmp>"},

@@ -79,7 +79,7 @@ var rules = []rule{
 	{inText | inName, hintsOf("/tmp/", "/dev/shm/", "/var/folders/"), false, regexp.MustCompile(`(?:/private)?(?:/var)?(?:/tmp/|/dev/shm/|/folders/)[^\s"'<>:;,)]+`), Temp},
 	{inText | inName, hintsOf("memfd:"), false, regexp.MustCompile(`/?memfd:[^\s"'<>:;,)]+`), Memfd},
 	{always, hintsOf("pod"), false, regexp.MustCompile(`(\bpods?[/-]?|-pod)[0-9a-fA-F]{8}(?:[-_][0-9a-fA-F]{4}){3}[-_][0-9a-fA-F]{12}`), "${1}" + UID},
-	{always, hintsOf(".scope", "docker", "containerd", "crio", "libpod"), false, regexp.MustCompile(`\b((?:cri-containerd|docker|crio|crio-conmon|libpod|containerd)[-:/])[0-9a-f]{64}\b`), "${1}" + ID},
+	{always, hintsOf("docker", "containerd", "crio", "libpod", "cgroup"), false, regexp.MustCompile(`\b((?:cri-containerd|docker|crio|crio-conmon|libpod|containerd|cgroup)[-:/])[0-9a-f]{64}\b`), "${1}" + ID},
 }
 
 // Tokens of services that are known by their form alone.
@@ -204,7 +204,7 @@ func network(s string) string {
 }
 
 func isNetwork(token string) bool {
-	if len(token) < 3 || strings.IndexAny(token, "0123456789") < 0 {
+	if len(token) < 3 || !strings.ContainsAny(token, "0123456789") {
 		return false
 	}
 	if strings.Count(token, ":") == 5 && len(token) == 17 && !strings.Contains(token, "::") {

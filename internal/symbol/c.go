@@ -48,7 +48,7 @@ func isShortHex(s string) bool {
 
 // isVersion reports whether s can be an ELF symbol version, and not a host.
 func isVersion(s string) bool {
-	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || len(s) > 64 || len(last) < len(s) && strings.IndexAny(last, "0123456789") < 0 {
+	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || len(s) > 64 || len(last) < len(s) && !strings.ContainsAny(last, "0123456789") {
 		return false
 	}
 	for i := range len(s) {

@@ -122,7 +122,7 @@ func (b *builder) golangMember(text string) bool {
 		b.flag(FlagInit)
 	}
 	names := parts[:0]
-	pointers := [2]bool{}
+	var firstIsPointer, secondIsPointer bool // (*T)
 	for i, part := range parts {
 		if name, ok := b.loopBody(part); ok {
 			part = name
@@ -144,8 +144,11 @@ func (b *builder) golangMember(text string) bool {
 		if !isGoIdentifier(name) {
 			return false
 		}
-		if len(names) < len(pointers) {
-			pointers[len(names)] = pointer
+		switch len(names) {
+		case 0:
+			firstIsPointer = pointer
+		case 1:
+			secondIsPointer = pointer
 		}
 		names = append(names, name)
 	}
@@ -154,9 +157,9 @@ func (b *builder) golangMember(text string) bool {
 	}
 	size := min(len(names), 2)
 	switch {
-	case names[0] == "init" && !pointers[0], size == 2 && pointers[1]:
+	case names[0] == "init" && !firstIsPointer, secondIsPointer:
 		size = 1 // what follows is of an inlined function
-	case size == 1 && pointers[0]:
+	case size == 1 && firstIsPointer:
 		return false
 	}
 	b.member = strings.Join(names[:size], ".")

@@ -99,7 +99,7 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 				if of, self, isImpl = cutTop(rest, " for "); !isImpl {
 					self, of = rest, ""
 				}
-				segments = nil // the path before it is where the impl was written
+				// The path before it is where the impl was written; the type's takes its place.
 			} else if len(segments) > 0 {
 				b.flag(FlagGeneric) // turbofish
 				continue
