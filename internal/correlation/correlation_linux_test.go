@@ -584,7 +584,9 @@ func TestConflicts(t *testing.T) {
 	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.2", witness.StackOf(component)[0].Component)
 	assert.Equal(t, []any{"pkg:golang/example.com/Shop@v1.2.2", "pkg:golang/example.com/Shop@v1.2.3"}, conflicts(claimed))
 	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.2", text(claimed, semconv.ArtifactPURL))
-	assert.Empty(t, text(claimed, semconv.WitnessArtifactIdentityMethod))
+	for _, name := range []string{semconv.WitnessArtifactIdentityMethod, semconv.ArtifactHash, semconv.ProcessExecutableBuildIDGNU} {
+		assert.Empty(t, text(claimed, name), "an artifact is one statement")
+	}
 	assert.Equal(t, []any{"build-id:ffff", "build-id:" + id}, conflicts(executable))
 	assert.Empty(t, text(executable, semconv.ArtifactPURL))
 }

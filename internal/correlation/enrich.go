@@ -249,7 +249,7 @@ func (b *batch) enrich(e *event) {
 		}
 	}
 	if first, ok := e.frame(0); ok {
-		add(e.attributes, semconv.WitnessComponentPURL, text(first, semconv.FrameComponent), "", disagree)
+		add(e.attributes, semconv.WitnessComponentPURL, text(first, semconv.FrameComponent), disagree)
 	}
 	if len(conflicts) > 0 {
 		b.report.Conflicts++
@@ -287,7 +287,7 @@ func (b *batch) enrichFrame(e *event, frame pcommon.Map, disagree func(...string
 		put(frame, semconv.FrameSHA256, facts.SHA256)
 	}
 	if e.name == semconv.EventExec || e.name == semconv.EventLoad {
-		add(frame, semconv.FrameComponent, facts.artifact.PURL, "", disagree)
+		add(frame, semconv.FrameComponent, facts.artifact.PURL, disagree)
 		return
 	}
 	named := code{text(frame, semconv.FrameLanguage), text(frame, semconv.FramePackage), text(frame, semconv.FrameSymbol)}
@@ -295,41 +295,49 @@ func (b *batch) enrichFrame(e *event, frame pcommon.Map, disagree func(...string
 	if named.language == "" {
 		put(frame, semconv.FrameLanguage, found.language)
 	}
-	add(frame, semconv.FrameComponent, found.purl, "", disagree)
+	add(frame, semconv.FrameComponent, found.purl, disagree)
 }
 
-// enrichRecord says which artifact the executable is. The artifact is one statement: when the record has another one,
-// or the build-ids differ, it stays as it is.
+// enrichRecord says which artifact the executable is. That is one statement: when the record has another build-id,
+// digest or purl, nothing is added to it.
 func enrichRecord(m pcommon.Map, facts *identity, disagree func(...string)) {
-	m.EnsureCapacity(m.Len() + 7)
-	if !add(m, semconv.ProcessExecutableBuildIDGNU, facts.BuildID, "build-id:", disagree) ||
-		!add(m, semconv.ProcessExecutableBuildIDGo, facts.GoBuildID, "go-build-id:", disagree) {
-		return
-	}
 	a := facts.artifact
-	if !add(m, semconv.ArtifactHash, a.Digest, "", disagree) || !add(m, semconv.ArtifactPURL, a.PURL, "", disagree) {
+	statement := [...]struct{ name, value, kind string }{
+		{semconv.ProcessExecutableBuildIDGNU, facts.BuildID, "build-id:"},
+		{semconv.ProcessExecutableBuildIDGo, facts.GoBuildID, "go-build-id:"},
+		{semconv.ArtifactHash, a.Digest, ""},
+		{semconv.ArtifactPURL, a.PURL, ""},
+		{semconv.VCSRefHeadRevision, a.Revision, "revision:"},
+	}
+	agree := true
+	for _, s := range statement {
+		if present := text(m, s.name); present != "" && s.value != "" && present != s.value {
+			disagree(s.kind+present, s.kind+s.value)
+			agree = false
+		}
+	}
+	if !agree {
 		return
 	}
-	add(m, semconv.VCSRefHeadRevision, a.Revision, "revision:", disagree)
+	m.EnsureCapacity(m.Len() + len(statement) + 2)
+	for _, s := range statement {
+		put(m, s.name, s.value)
+	}
 	if text(m, semconv.WitnessArtifactIdentityMethod) == "" && (a.PURL != "" || a.Digest != "") {
 		m.PutStr(semconv.WitnessArtifactIdentityMethod, a.Method)
 	}
 }
 
-// add writes a value unless there is one, and reports whether the two agree as far as both are known.
-func add(m pcommon.Map, name, value, kind string, disagree func(...string)) bool {
+// add writes a value unless there is one. Another one than that is a disagreement.
+func add(m pcommon.Map, name, value string, disagree func(...string)) {
 	if value == "" {
-		return true
+		return
 	}
-	if present := text(m, name); present != "" {
-		if present == value {
-			return true
-		}
-		disagree(kind+present, kind+value)
-		return false
+	if present := text(m, name); present == "" {
+		m.PutStr(name, value)
+	} else if present != value {
+		disagree(present, value)
 	}
-	m.PutStr(name, value)
-	return true
 }
 
 // addAll adds values to a list, each once.
