@@ -11,6 +11,10 @@ func isMangledCxx(s string) bool {
 	return strings.HasPrefix(s, "_Z") || strings.HasPrefix(s, "___Z") || strings.HasPrefix(s, "__Z")
 }
 
+// maxLocal bounds how often the letter that opens a name local to a function may be in a mangled name: the demangler's
+// work grows with the square of their nesting.
+const maxLocal = 64
+
 // mangled reads a mangled name without suffixes.
 func (b *builder) mangled(name string) bool {
 	if strings.HasPrefix(name, "__Z") {
@@ -20,6 +24,9 @@ func (b *builder) mangled(name string) bool {
 		return b.rustMangled(name)
 	}
 	b.language = Cxx
+	if strings.Count(name, "Z") > maxLocal {
+		return false
+	}
 	ast, err := demangle.ToAST(name, demangle.NoParams)
 	if err != nil {
 		return false

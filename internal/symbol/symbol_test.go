@@ -141,6 +141,7 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"compiler data of Go", Go, "type:.eq.main.T"},
 		{"dictionary of Go", Go, "main..dict.F[int]"},
 		{"unbalanced type arguments", Go, "main.F[int"},
+		{"local names nested very deeply", "", "_Z" + strings.Repeat("Z", 1600) + "1fv" + strings.Repeat("E1gv", 1600)},
 		{"vtable", "", "_ZTV3foo"},
 		{"type information", Cxx, "_ZTI3foo"},
 		{"broken mangling", "", "_ZN3foo"},
