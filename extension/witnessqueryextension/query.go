@@ -198,7 +198,7 @@ func (q *query) cursor(parameters ...string) (*cursor, error) {
 	return &c, nil
 }
 
-// String is the cursor for the parameters it was made for.
+// encode is the text of the cursor, for the parameters it is made for.
 func (c *cursor) encode(parameters ...string) (string, error) {
 	c.For = c.digest(parameters)
 	data, err := json.Marshal(c)

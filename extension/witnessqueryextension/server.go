@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -216,7 +217,7 @@ func (a *api) guard(next http.Handler, hosts []string) http.Handler {
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		defer func() {
 			if reason := recover(); reason != nil {
-				if reason == http.ErrAbortHandler {
+				if err, ok := reason.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(reason)
 				}
 				// The reason may hold parts of the request: only its type is logged.

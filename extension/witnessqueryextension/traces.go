@@ -354,19 +354,20 @@ func (a *api) getTraces(c *call) (answer, error) {
 		}
 		body.NextCursor = &next
 	}
-	if body.Collection, err = evidence.Collect(c.Context(), a.store, c.principal.Tenant, now); err != nil {
+	var coverage *evidence.Coverage
+	if body.Collection, coverage, err = evidence.Collect(c.Context(), a.store, c.principal.Tenant, now); err != nil {
 		return answer{}, err
 	}
-	from, to := question.From, question.To
-	if to.IsZero() {
-		to = now
-	}
-	if from.IsZero() || !from.Before(to) {
-		from = to.Add(-day)
-	}
-	coverage, err := evidence.Cover(c.Context(), a.store, c.principal.Tenant, from, to, now)
-	if err != nil {
-		return answer{}, err
+	if from, to := question.From, question.To; !from.IsZero() || !to.IsZero() {
+		if to.IsZero() {
+			to = now
+		}
+		if from.IsZero() || !from.Before(to) {
+			from = to.Add(-day)
+		}
+		if coverage, err = evidence.Cover(c.Context(), a.store, c.principal.Tenant, from, to, now); err != nil {
+			return answer{}, err
+		}
 	}
 	body.Coverage = coverageSummaryOf(coverage)
 	return answer{http.StatusOK, body}, nil

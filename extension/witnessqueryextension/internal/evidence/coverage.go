@@ -15,7 +15,7 @@ import (
 )
 
 // MaxCoverage is how many coverage records an answer looks at, the newest.
-const MaxCoverage = 20000
+const MaxCoverage = 100000
 
 // Missed is how many heartbeats may be missing before a source counts as stopped.
 const Missed = 3
@@ -320,24 +320,24 @@ type Collection struct {
 	Posture Posture    `json:"posture"`
 }
 
-// Collect looks up how collection stands now.
-func Collect(ctx context.Context, reader storage.Reader, tenant string, now time.Time) (Collection, error) {
-	c, err := Cover(ctx, reader, tenant, now.Add(-24*time.Hour), now.Add(storage.MaxAhead), now)
+// Collect looks up how collection stands now, and what was watched in the last day.
+func Collect(ctx context.Context, reader storage.Reader, tenant string, now time.Time) (Collection, *Coverage, error) {
+	c, err := Cover(ctx, reader, tenant, now.Add(-24*time.Hour), now, now)
 	if err != nil {
-		return Collection{}, err
+		return Collection{}, nil, err
 	}
 	collection := c.collection()
 	if collection.Posture != PostureNone {
-		return collection, nil
+		return collection, c, nil
 	}
-	before, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{To: now, Limit: 1})
+	before, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{To: now, Limit: 1000})
 	if err != nil {
-		return Collection{}, err
+		return Collection{}, nil, err
 	}
-	if len(before) > 0 {
+	if slices.ContainsFunc(before, func(r witness.Coverage) bool { return len(r.Kinds) > 0 }) {
 		collection.Posture = PostureStopped
 	}
-	return collection, nil
+	return collection, c, nil
 }
 
 func (c *Coverage) collection() Collection {
@@ -370,7 +370,7 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 	watched, seen := c.Processes()
 	processes := score.Factor{Name: "processes", Why: "no active source says how many processes it watches"}
 	if seen > 0 {
-		processes.Value = min(1, float64(watched)/float64(seen))
+		processes.Value = round(min(1, float64(watched)/float64(seen)))
 		processes.Why = fmt.Sprintf("%d of %d processes are watched now", watched, seen)
 	}
 	var total, lossy time.Duration
@@ -386,7 +386,7 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 	}
 	loss := score.Factor{Name: "loss", Value: 1, Why: "no loss was reported"}
 	if lossy > 0 {
-		loss.Value = 1 - lossy.Seconds()/total.Seconds()
+		loss.Value = round(1 - lossy.Seconds()/total.Seconds())
 		loss.Why = "the share of heartbeats without a reported loss"
 	}
 	var span time.Duration
@@ -396,8 +396,11 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 	duration := score.Factor{Name: "duration", Why: "nobody watched in the last 7 days"}
 	if len(c.hosts) > 0 {
 		hours := span.Hours() / float64(len(c.hosts))
-		duration.Value = min(1, hours/ScoreSpan.Hours())
+		duration.Value = round(min(1, hours/ScoreSpan.Hours()))
 		duration.Why = fmt.Sprintf("%.1f of the last %.0f hours were watched, the mean of %d hosts", hours, ScoreSpan.Hours(), len(c.hosts))
+	}
+	if c.Truncated {
+		duration.Why += fmt.Sprintf("; only the newest %d records were looked at", MaxCoverage)
 	}
 	factors := []score.Factor{processes, loss, duration}
 	number := 1.0

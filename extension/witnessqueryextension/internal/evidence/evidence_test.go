@@ -3,6 +3,7 @@ package evidence
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -163,7 +164,7 @@ func TestCollection(t *testing.T) {
 		return all
 	}
 	since := func(m int) *time.Time { t := ago(m); return &t }
-	gap := append(beats(0)[:20], beats(0)[24:]...)
+	gap := slices.Delete(beats(0), 20, 24)
 	for _, test := range []struct {
 		name    string
 		records []witness.Coverage
@@ -181,6 +182,39 @@ func TestCollection(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got := cover(test.records, ago(24*60), now, now).collection()
 			assert.Equal(t, test.want, got)
+		})
+	}
+}
+
+// past is a reader whose records are all older than a day.
+type past struct {
+	none.Storage
+	records []witness.Coverage
+}
+
+func (p past) Coverage(_ context.Context, _ string, q storage.CoverageQuery) ([]witness.Coverage, error) {
+	if q.From.IsZero() {
+		return p.records, nil
+	}
+	return nil, nil
+}
+
+func TestCollectionRemembers(t *testing.T) {
+	old := now.Add(-72 * time.Hour)
+	for _, test := range []struct {
+		name    string
+		records []witness.Coverage
+		want    Posture
+	}{
+		{"nothing", nil, PostureNone},
+		{"a loss", []witness.Coverage{loss("a", old, old, 1)}, PostureNone},
+		{"a heartbeat", []witness.Coverage{beat("a", old, old.Add(time.Minute)), loss("a", old, old, 1)}, PostureStopped},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			collection, coverage, err := Collect(t.Context(), past{records: test.records}, "", now)
+			require.NoError(t, err)
+			assert.Equal(t, Collection{Posture: test.want}, collection)
+			assert.Equal(t, WatchedNo, coverage.Watched(ago(60), now))
 		})
 	}
 }

@@ -1,0 +1,58 @@
+package witnessqueryextension
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	curlURL    = regexp.MustCompile(`http://localhost:8686([^'\s]*)`)
+	curlMethod = regexp.MustCompile(`-X ([A-Z]+)`)
+	curlData   = regexp.MustCompile(`(?s)-d '(.*?)'`)
+)
+
+// Every curl of the documentation works, in order, against a real database, and every route is there.
+func TestDocumentationWorks(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "api.md"))
+	require.NoError(t, err)
+	s := newStored(t)
+	done := map[string]bool{"GET /api/v1/openapi.json": true} // without an example of its own
+	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+		for _, command := range strings.Split(block[1], "curl ")[1:] {
+			target := curlURL.FindStringSubmatch(command)
+			require.NotNil(t, target, command)
+			method, body := http.MethodGet, ""
+			if data := curlData.FindStringSubmatch(command); data != nil {
+				method, body = http.MethodPost, data[1]
+			}
+			if given := curlMethod.FindStringSubmatch(command); given != nil {
+				method = given[1]
+			}
+			r := httptest.NewRequest(method, target[1], strings.NewReader(body))
+			if strings.Contains(command, "Content-Type: application/json") {
+				r.Header.Set("Content-Type", "application/json")
+			}
+			w := s.send(r)
+			assert.Less(t, w.Code, 300, "%s\n%s", command, w.Body)
+			matched, _ := match(r.URL.EscapedPath())
+			require.NotEmpty(t, matched, command)
+			done[method+" "+matched[0].template] = true
+			if method == http.MethodPost {
+				assert.JSONEq(t, `{"accepted":1,"stored":2,"rejected":[]}`, w.Body.String(), "as it says")
+			}
+		}
+	}
+	for _, route := range routes {
+		assert.True(t, done[route.method+" "+route.template], "%s %s has no example", route.method, route.template)
+		assert.Contains(t, string(text), route.template, "%s %s", route.method, route.template)
+	}
+}
