@@ -10,10 +10,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,7 +58,7 @@ func capture(t *testing.T) []string {
 	return strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
-// stored is what the database of a stopped collector holds: hits by witness id.
+// stored is what the database of a stopped collector holds: hits by witness.
 func (c *collector) stored() map[string]uint64 {
 	ctx := context.Background()
 	database, err := sqlite.Open(ctx, sqlite.Options{Path: c.env["WITNESS_DATA_DIR"] + "/witness.db"})
@@ -74,13 +76,30 @@ func (c *collector) stored() map[string]uint64 {
 		page, err := database.Witnesses(ctx, "", query)
 		require.NoError(c.t, err)
 		for _, w := range page.Witnesses {
-			hits[w.ID.String()] = w.Hits
+			hits[fmt.Sprintf("%s %s %s %s (%d callers)", w.ID, w.Witness.Kind, w.Witness.Frame.Symbol, w.Witness.Frame.Module.Key(""), len(w.Witness.Path))] = w.Hits
 		}
 		if page.Next == nil {
 			return hits
 		}
 		query.After = page.Next
 	}
+}
+
+// assertSame compares two stores and says where they differ.
+func assertSame(t *testing.T, want, got map[string]uint64) {
+	t.Helper()
+	var differences []string
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if want[name] != got[name] {
+			differences = append(differences, fmt.Sprintf("%s: want %d, got %d", name, want[name], got[name]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want[name]; !ok {
+			differences = append(differences, fmt.Sprintf("%s: want none, got %d", name, got[name]))
+		}
+	}
+	assert.Empty(t, differences[:min(len(differences), 10)], "%d differences; totals %d and %d", len(differences), sum(want), sum(got))
 }
 
 func sum(hits map[string]uint64) (total uint64) {
@@ -180,13 +199,13 @@ func TestTheCaptureGivesTheSameWitnessesEveryWayIn(t *testing.T) {
 		appendFile(t, file, strings.Join(lines[300:], ""))
 		c.settled()
 		c.stop()
-		assert.Equal(t, want, c.stored())
+		assertSame(t, want, c.stored())
 	})
 	t.Run("gRPC", func(t *testing.T) {
 		c := newCollector(t, map[string]string{"TETRAGON_ENDPOINT": serveAgent(t, lines)}, "agent.yaml", flushSoon).start()
 		c.settled()
 		c.stop()
-		assert.Equal(t, want, c.stored())
+		assertSame(t, want, c.stored())
 	})
 	t.Run("agent to gateway over OTLP", func(t *testing.T) {
 		g := gateway(t)
@@ -196,7 +215,7 @@ func TestTheCaptureGivesTheSameWitnessesEveryWayIn(t *testing.T) {
 		g.settled()
 		a.stop()
 		g.stop()
-		assert.Equal(t, want, g.stored())
+		assertSame(t, want, g.stored())
 	})
 }
 
@@ -223,7 +242,7 @@ func TestACrashInTheMiddleOfAWindowGivesExactTotals(t *testing.T) {
 	c.start()
 	c.settled()
 	c.stop()
-	assert.Equal(t, want, c.stored())
+	assertSame(t, want, c.stored())
 }
 
 func TestAReloadBetweenRetriesGivesExactTotals(t *testing.T) {
@@ -246,7 +265,7 @@ func TestAReloadBetweenRetriesGivesExactTotals(t *testing.T) {
 	a.stop()
 	g.settled()
 	g.stop()
-	assert.Equal(t, want, g.stored())
+	assertSame(t, want, g.stored())
 }
 
 // aCall is a runtime.call event as a receiver makes it.
@@ -402,7 +421,7 @@ func TestBadLinesLoseNoNeighbour(t *testing.T) {
 	c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file, "WITNESS_FINDINGS": ""}, "replay.yaml").start()
 	c.settled()
 	c.stop()
-	assert.Equal(t, want, c.stored())
+	assertSame(t, want, c.stored())
 	assert.NotContains(t, c.logText(), "telepathy", "what a line holds is not logged")
 }
 
