@@ -102,7 +102,7 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 	c := decode(logs, now)
 	principal, authenticated := storage.PrincipalFrom(ctx)
 	if client.FromContext(ctx).Addr != nil && !authenticated {
-		e.telemetry.WitnessExporterUnvouchedObservations.Add(ctx, assert(c.observations))
+		e.telemetry.WitnessExporterUnvouchedObservations.Add(ctx, disclaim(c.observations))
 	}
 	if len(c.observations) > 0 {
 		written, err := e.storage.WriteObservations(ctx, storage.Batch{Principal: principal, Observations: c.observations})
@@ -144,8 +144,8 @@ func reasonOf(o *witness.Observation, now time.Time) string {
 	return reasonStorage
 }
 
-// assert makes observations asserted and returns how many claimed otherwise.
-func assert(observations []witness.Observation) (changed int64) {
+// disclaim makes observations asserted and returns how many claimed otherwise.
+func disclaim(observations []witness.Observation) (changed int64) {
 	for i := range observations {
 		if observations[i].Assurance != witness.Asserted {
 			observations[i].Assurance = witness.Asserted

@@ -68,7 +68,9 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 			return nil
 		}
 	}
-	reason := func(value string) metric.ObserveOption { return metric.WithAttributes(attribute.String("reason", value)) }
+	reason := func(value string) metric.ObserveOption {
+		return metric.WithAttributes(attribute.String("reason", value))
+	}
 	return errors.Join(
 		e.telemetry.RegisterWitnessStorageStoredObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Stored })),
 		e.telemetry.RegisterWitnessStorageDuplicateObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Duplicates })),

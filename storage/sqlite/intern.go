@@ -295,7 +295,7 @@ func (n *interning) component(purl string) (int64, error) {
 
 func nameAll(add *sql.Stmt, purl string, id int64) error {
 	for _, name := range names(purl) {
-		if err := exec(add, name, id); err != nil {
+		if err := execute(add, name, id); err != nil {
 			return err
 		}
 	}

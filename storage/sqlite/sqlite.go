@@ -120,6 +120,9 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 		s.read, err = openDB(path, true)
 	}
 	if err != nil {
+		if s.writer != nil {
+			err = errors.Join(err, s.writer.finish())
+		}
 		if conn != nil {
 			conn.Close()
 		}

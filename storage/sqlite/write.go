@@ -130,7 +130,7 @@ func (w *writer) receipt(tenant, principal int64, receipt *storage.Receipt, rece
 	err = w.findReceipt.QueryRowContext(context.Background(), tenant, principal, receipt.Key).Scan(&body)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return false, exec(w.addReceipt, tenant, principal, receipt.Key, receipt.Body[:], received)
+		return false, execute(w.addReceipt, tenant, principal, receipt.Key, receipt.Body[:], received)
 	case err != nil:
 		return false, err
 	case !bytes.Equal(body, receipt.Body[:]):
@@ -202,7 +202,7 @@ func (w *writer) observation(o *witness.Observation, tenant, principal, received
 // index makes the observations of a window findable by witness.
 func (w *writer) index(id, start int64) error {
 	if _, ok := w.windows.get(start); !ok {
-		if err := exec(w.addWindow, start); err != nil {
+		if err := execute(w.addWindow, start); err != nil {
 			return err
 		}
 		w.windows.put(start, struct{}{})
@@ -211,7 +211,7 @@ func (w *writer) index(id, start int64) error {
 	if last, ok := w.slots.get(id); ok && last == slot {
 		return nil
 	}
-	if err := exec(w.addSeen, id, slot); err != nil {
+	if err := execute(w.addSeen, id, slot); err != nil {
 		return err
 	}
 	w.slots.put(id, slot)
@@ -227,14 +227,14 @@ func (w *writer) name(tenant, principal int64, finding string, id, received int6
 	if err != nil {
 		return err
 	}
-	if err := exec(w.addNamed, tenant, text, id); err != nil {
+	if err := execute(w.addNamed, tenant, text, id); err != nil {
 		return err
 	}
 	bare, err := json.Marshal(witness.Finding{ID: finding})
 	if err != nil {
 		return err
 	}
-	return exec(w.nameFinding, tenant, finding, string(bare), received, principal)
+	return execute(w.nameFinding, tenant, finding, string(bare), received, principal)
 }
 
 // fact is a row of known_artifact or known_component.
@@ -307,7 +307,7 @@ func (w *writer) learn(tenant int64, learnt map[learntKey]fact) error {
 			w.known.put(key, old)
 			continue
 		}
-		if err := exec(put, tenant, module.key, part, said.id, said.assurance, said.seen); err != nil {
+		if err := execute(put, tenant, module.key, part, said.id, said.assurance, said.seen); err != nil {
 			return err
 		}
 		w.known.put(key, said)
@@ -360,7 +360,7 @@ func (w *writer) coverage(tenant, principal, received int64, c *witness.Coverage
 	for _, kind := range c.Kinds {
 		kinds |= 1 << kindCode(kind)
 	}
-	return exec(w.addCoverage, tenant, nanoseconds(c.End), source, c.Signal, nanoseconds(c.Start), c.LossStage, c.StatusTarget, instance,
+	return execute(w.addCoverage, tenant, nanoseconds(c.End), source, c.Signal, nanoseconds(c.Start), c.LossStage, c.StatusTarget, instance,
 		workload, kinds, int64(c.Interval), number(c.ProcessesWatched), number(c.ProcessesSeen), number(c.Lost), c.StatusState,
 		c.StatusReason, received, principal)
 }
@@ -395,7 +395,7 @@ func (w *writer) finding(tenant, principal, received int64, finding *witness.Fin
 	if err != nil {
 		return err
 	}
-	return exec(w.putFinding, tenant, finding.ID, finding.Scope, finding.Component, string(encoded), received, principal)
+	return execute(w.putFinding, tenant, finding.ID, finding.Scope, finding.Component, string(encoded), received, principal)
 }
 
 // DeleteFinding implements storage.Writer.
@@ -442,7 +442,7 @@ func (s *Storage) ReplaceFindings(ctx context.Context, principal storage.Princip
 			return err
 		}
 		for _, statement := range []*sql.Stmt{s.writer.deleteScope, s.writer.bareScope} {
-			if err := exec(statement, tenant, scope, string(kept)); err != nil {
+			if err := execute(statement, tenant, scope, string(kept)); err != nil {
 				return err
 			}
 		}

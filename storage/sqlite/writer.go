@@ -27,6 +27,7 @@ type writer struct {
 
 	interning
 	statements
+	prepared []*sql.Stmt // all of them
 
 	commits, calls atomic.Uint64
 }
@@ -112,8 +113,9 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 	} {
 		var err error
 		if *s.into, err = conn.PrepareContext(ctx, s.query); err != nil {
-			return nil, fmt.Errorf("prepare: %w", err)
+			return nil, errors.Join(fmt.Errorf("prepare: %w", err), w.finish())
 		}
+		w.prepared = append(w.prepared, *s.into)
 	}
 	return w, nil
 }
@@ -145,7 +147,16 @@ func (w *writer) submit(ctx context.Context, size int, do func() error) error {
 func (w *writer) close() error {
 	close(w.queue)
 	<-w.ended
-	return errors.Join(w.conn.Close(), w.db.Close())
+	return errors.Join(w.finish(), w.conn.Close(), w.db.Close())
+}
+
+// finish closes the statements: SQLite would keep a connection open that has some, and not fold the log into the file.
+func (w *writer) finish() error {
+	var errs error
+	for _, statement := range w.prepared {
+		errs = errors.Join(errs, statement.Close())
+	}
+	return errs
 }
 
 func (w *writer) run() {
@@ -158,7 +169,7 @@ func (w *writer) run() {
 // group does the first job and those that wait behind it, within bounds, in one transaction. It waits for none.
 func (w *writer) group(first *job) {
 	began := time.Now()
-	if err := exec(w.begin); err != nil {
+	if err := execute(w.begin); err != nil {
 		if first.taken.CompareAndSwap(false, true) {
 			first.done <- err
 		}
@@ -188,7 +199,7 @@ func (w *writer) group(first *job) {
 			}
 		}
 	}
-	if err := exec(w.commit); err != nil {
+	if err := execute(w.commit); err != nil {
 		w.fail(doing, err)
 		return
 	}
@@ -201,17 +212,17 @@ func (w *writer) group(first *job) {
 
 // one does a job in its savepoint. whole says that the transaction is lost.
 func (w *writer) one(j *job) (whole bool, err error) {
-	if err := exec(w.savepoint); err != nil {
+	if err := execute(w.savepoint); err != nil {
 		return true, err
 	}
 	if err := j.do(); err != nil {
 		w.caches.clear() // they know rows that are undone
-		if undo := errors.Join(exec(w.undoSavepoint), exec(w.releaseSavepoint)); undo != nil {
+		if undo := errors.Join(execute(w.undoSavepoint), execute(w.releaseSavepoint)); undo != nil {
 			return true, errors.Join(err, undo)
 		}
 		return false, err
 	}
-	if err := exec(w.releaseSavepoint); err != nil {
+	if err := execute(w.releaseSavepoint); err != nil {
 		return true, err
 	}
 	return false, nil
@@ -221,13 +232,13 @@ func (w *writer) one(j *job) (whole bool, err error) {
 func (w *writer) fail(jobs []*job, err error) {
 	w.caches.clear()
 	// SQLite may have rolled back by itself; then this fails, which is as good.
-	_ = exec(w.rollback)
+	_ = execute(w.rollback)
 	for _, j := range jobs {
 		j.done <- err
 	}
 }
 
-func exec(statement *sql.Stmt, args ...any) error {
+func execute(statement *sql.Stmt, args ...any) error {
 	_, err := statement.ExecContext(context.Background(), args...)
 	return err
 }
