@@ -80,6 +80,8 @@ func newCollector(t *testing.T, env map[string]string, configs ...string) *colle
 	for name, value := range env {
 		c.env[name] = value
 	}
+	// One key for all, as in one installation: temporary modules get the same names.
+	writeFile(t, c.env["WITNESS_DATA_DIR"]+"/identity.key", "the key of the end-to-end tests\n")
 	for _, config := range configs {
 		if !strings.HasPrefix(config, "yaml:") && !filepath.IsAbs(config) {
 			config = "../config/" + config

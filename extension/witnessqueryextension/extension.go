@@ -26,7 +26,6 @@ type queryExtension struct {
 	config    *Config
 	settings  extension.Settings
 	telemetry *metadata.TelemetryBuilder
-	maker     ingest.Maker
 
 	server   *http.Server
 	listener net.Listener
@@ -39,18 +38,11 @@ var (
 )
 
 func newExtension(config *Config, settings extension.Settings) (*queryExtension, error) {
-	canonicalizer, err := canon.New(config.Canonicalization)
-	if err != nil {
-		return nil, fmt.Errorf("canonicalization: %w", err)
-	}
 	telemetry, err := metadata.NewTelemetryBuilder(settings.TelemetrySettings)
 	if err != nil {
 		return nil, err
 	}
-	return &queryExtension{
-		config: config, settings: settings, telemetry: telemetry,
-		maker: ingest.Maker{Canonicalizer: canonicalizer, Window: config.Window},
-	}, nil
+	return &queryExtension{config: config, settings: settings, telemetry: telemetry}, nil
 }
 
 // Dependencies are the storage, and the authenticator where there is one: both start before this extension.
@@ -68,8 +60,16 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	if err != nil {
 		return err
 	}
+	rules, err := e.config.Canonicalization.WithKey()
+	if err != nil {
+		return fmt.Errorf("canonicalization: %w", err)
+	}
+	canonicalizer, err := canon.New(rules)
+	if err != nil {
+		return fmt.Errorf("canonicalization: %w", err)
+	}
 	api := &api{
-		store: store, maker: e.maker, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
+		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
 	}
 	config := e.config.HTTP
 	if config.MaxRequestBodySize == 0 {

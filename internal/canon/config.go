@@ -33,6 +33,8 @@ type Config struct {
 	Identities string `mapstructure:"identities"`
 	// HMACKey makes pseudonyms the same wherever it is used. At least 16 bytes; empty is a random key.
 	HMACKey configopaque.String `mapstructure:"hmac_key"`
+	// HMACKeyFile holds the key; it is made when it does not exist, so that an installation has one key. See WithKey.
+	HMACKeyFile string `mapstructure:"hmac_key_file"`
 	// Arguments is drop, scrub or keep. Addresses are taken out of arguments in any case.
 	Arguments string `mapstructure:"arguments"`
 	// Allow names attributes outside the model that are kept, their values scrubbed as free text.
@@ -55,6 +57,9 @@ func (c Config) Validate() error {
 	}
 	if c.HMACKey != "" && len(c.HMACKey) < minKey {
 		err = errors.Join(err, fmt.Errorf("hmac_key: has less than %d bytes", minKey))
+	}
+	if c.HMACKey != "" && c.HMACKeyFile != "" {
+		err = errors.Join(err, errors.New("hmac_key_file: hmac_key is given too"))
 	}
 	for i, name := range c.Allow {
 		if name == "" || len(name) > maxName {

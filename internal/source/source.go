@@ -16,10 +16,10 @@ import (
 const (
 	keyID          = "witness.source.id"
 	keyIncarnation = "witness.source.incarnation"
-	idBytes        = 8
+	idBytes        = 10 // 16 hex digits could look like an address
 )
 
-// Open returns the source "<installation id>/<incarnation>/<component id>". The id, 16 hex digits, is made once and kept
+// Open returns the source "<installation id>/<incarnation>/<component id>". The id, 20 hex digits, is made once and kept
 // in the client. The incarnation grows by one with each Open that restored no state, and is 1 at first. What is kept but
 // unreadable is made anew. Without a client the id is a fresh one each time, and the incarnation 0.
 func Open(ctx context.Context, client storage.Client, componentID component.ID, restored bool) (string, error) {

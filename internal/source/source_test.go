@@ -49,7 +49,7 @@ func open(t *testing.T, client storage.Client, restored bool) (id, incarnation s
 	t.Helper()
 	source, err := Open(t.Context(), client, receiver, restored)
 	require.NoError(t, err)
-	require.Regexp(t, regexp.MustCompile(`^[0-9a-f]{16}/[0-9]+/tetragon/a$`), source)
+	require.Regexp(t, regexp.MustCompile(`^[0-9a-f]{20}/[0-9]+/tetragon/a$`), source)
 	parts := strings.SplitN(source, "/", 3)
 	return parts[0], parts[1]
 }
@@ -88,13 +88,13 @@ func TestOpenMakesAnewWhatCannotBeRead(t *testing.T) {
 	for name, values := range map[string]map[string][]byte{
 		"id is no hex":              {keyID: []byte("zzzzzzzzzzzzzzzz"), keyIncarnation: []byte("7")},
 		"id is short":               {keyID: []byte("abcd"), keyIncarnation: []byte("7")},
-		"incarnation is no number":  {keyID: []byte("0123456789abcdef"), keyIncarnation: []byte("x")},
-		"incarnation is missing":    {keyID: []byte("0123456789abcdef")},
-		"incarnation is over range": {keyID: []byte("0123456789abcdef"), keyIncarnation: []byte("18446744073709551615")},
+		"incarnation is no number":  {keyID: []byte("0123456789abcdef0123"), keyIncarnation: []byte("x")},
+		"incarnation is missing":    {keyID: []byte("0123456789abcdef0123")},
+		"incarnation is over range": {keyID: []byte("0123456789abcdef0123"), keyIncarnation: []byte("18446744073709551615")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, incarnation := open(t, &memory{values: values}, true)
-			assert.NotEqual(t, "0123456789abcdef", id)
+			assert.NotEqual(t, "0123456789abcdef0123", id)
 			assert.Equal(t, "1", incarnation)
 		})
 	}

@@ -17,11 +17,17 @@ var goPackages = func() map[string]bool {
 	return set
 }()
 
+// compilerData are the names of what the compiler makes; since Go 1.20 they have a colon. go. alone would be go.uber.org.
+var compilerData = []string{
+	"type:", "go:", "gclocals", "runtime.gcbits.", "type..",
+	"go.buildid", "go.builtin.", "go.cuinfo.", "go.func.", "go.importpath.", "go.info.", "go.itab.", "go.link.", "go.shape.", "go.string.", "go.typelink", "go.weak.",
+}
+
 // golang reads a Go symbol as the linker, the line table or the vulnerability database writes it.
 func (b *builder) golang(raw string) bool {
-	for _, prefix := range []string{"type:", "type.", "go:", "go.", "gclocals", "runtime.gcbits."} {
+	for _, prefix := range compilerData {
 		if strings.HasPrefix(raw, prefix) {
-			return false // the compiler's data
+			return false
 		}
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(raw, ".abi0"), ".abiinternal"), "·f")

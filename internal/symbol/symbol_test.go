@@ -67,6 +67,7 @@ func TestCanonicalMore(t *testing.T) {
 	}{
 		{"go: gopkg.in version as people write it", Go, "gopkg.in/yaml.v3.Unmarshal", Symbol{Go, "gopkg.in/yaml.v3", "Unmarshal", "gopkg.in/yaml.v3.Unmarshal", nil, nil, 1}},
 		{"go: gopkg.in version as the linker writes it", Go, "gopkg.in/yaml%2ev3.(*Decoder).Decode", Symbol{Go, "gopkg.in/yaml.v3", "Decoder.Decode", "gopkg.in/yaml.v3.Decoder.Decode", nil, nil, 1}},
+		{"go: a path that starts with go.", Go, "go.uber.org/zap.(*Logger).Info", Symbol{Go, "go.uber.org/zap", "Logger.Info", "go.uber.org/zap.Logger.Info", nil, nil, 1}},
 		{"go: abi0", "", "runtime.asmcgocall.abi0", Symbol{Go, "runtime", "asmcgocall", "runtime.asmcgocall", nil, nil, 1}},
 		{"go: assembly", Go, "_rt0_amd64_linux", Symbol{C, "", "_rt0_amd64_linux", "_rt0_amd64_linux", nil, nil, 1}},
 		{"go: closure inlined into init", Go, "cmd/go/internal/auth.init.OnceValues[...].func2", Symbol{Go, "cmd/go/internal/auth", "init", "cmd/go/internal/auth.init", []string{"?.OnceValues"}, []string{FlagClosure, FlagGeneric, FlagInit, FlagInlinedClone}, 0.5}},
@@ -139,6 +140,7 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"token", C, "ghp_aB3dE6gH9jaB3dE6gH9jaB3dE6gH9jkLmNoP"},
 		{"token in Go", Go, "main.AKIAIOSFODNN7EXAMPLE"},
 		{"compiler data of Go", Go, "type:.eq.main.T"},
+		{"compiler data of Go before 1.20", Go, "go.itab.*os.File,io.Reader"},
 		{"dictionary of Go", Go, "main..dict.F[int]"},
 		{"unbalanced type arguments", Go, "main.F[int"},
 		{"local names nested very deeply", "", "_Z" + strings.Repeat("Z", 1600) + "1fv" + strings.Repeat("E1gv", 1600)},

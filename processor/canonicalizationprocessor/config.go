@@ -8,10 +8,8 @@ import (
 
 // Config of the processor.
 type Config struct {
-	// Rules are identities, hmac_key, arguments and allow.
+	// Rules are identities, hmac_key, hmac_key_file, arguments and allow.
 	Rules canon.Config `mapstructure:",squash"`
-	// Storage is the storage extension that keeps the generated key when there is no hmac_key.
-	Storage *component.ID `mapstructure:"storage"`
 }
 
 func createDefaultConfig() component.Config {

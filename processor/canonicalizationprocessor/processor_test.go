@@ -6,15 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 	"go.opentelemetry.io/collector/consumer/consumertest"
-	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/processor/processortest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -29,11 +26,10 @@ import (
 func TestConfig(t *testing.T) {
 	sections, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
 	require.NoError(t, err)
-	storage := component.MustNewID("file_storage")
 	for name, want := range map[string]*Config{
 		"canonicalization": {Rules: canon.NewDefaultConfig()},
 		"canonicalization/all": {
-			Rules: canon.Config{Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"}}, Storage: &storage,
+			Rules: canon.Config{Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"}},
 		},
 		"canonicalization/single_host": {Rules: canon.Config{Identities: "keep", Arguments: "drop"}},
 	} {
@@ -106,31 +102,12 @@ func TestLogs(t *testing.T) {
 	require.NoError(t, p.Shutdown(t.Context()))
 }
 
-type host struct {
-	component.Host
-	extensions map[component.ID]component.Component
-}
-
-func (h host) GetExtensions() map[component.ID]component.Component { return h.extensions }
-
-// storageHost is a host with file storage in directory.
-func storageHost(t *testing.T, directory string) host {
-	factory := filestorage.NewFactory()
-	config := factory.CreateDefaultConfig().(*filestorage.Config)
-	config.Directory = directory
-	extension, err := factory.Create(t.Context(), extensiontest.NewNopSettings(factory.Type()), config)
-	require.NoError(t, err)
-	require.NoError(t, extension.Start(t.Context(), componenttest.NewNopHost()))
-	t.Cleanup(func() { require.NoError(t, extension.Shutdown(context.Background())) })
-	return host{componenttest.NewNopHost(), map[component.ID]component.Component{component.MustNewID("file_storage"): extension}}
-}
-
 // pseudonym starts a processor and returns what becomes of a host's name.
-func pseudonym(t *testing.T, h component.Host, config *Config) string {
+func pseudonym(t *testing.T, rules canon.Config) string {
 	sink := new(consumertest.LogsSink)
-	p, err := NewFactory().CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), config, sink)
+	p, err := NewFactory().CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), &Config{Rules: rules}, sink)
 	require.NoError(t, err)
-	require.NoError(t, p.Start(t.Context(), h))
+	require.NoError(t, p.Start(t.Context(), componenttest.NewNopHost()))
 	require.NoError(t, p.ConsumeLogs(t.Context(), event(t)))
 	require.NoError(t, p.Shutdown(t.Context()))
 	name, ok := sink.AllLogs()[0].ResourceLogs().At(0).Resource().Attributes().Get(semconv.HostName)
@@ -139,26 +116,26 @@ func pseudonym(t *testing.T, h component.Host, config *Config) string {
 }
 
 func TestKey(t *testing.T) {
-	id := component.MustNewID("file_storage")
-	stored := &Config{Rules: canon.NewDefaultConfig(), Storage: &id}
-	directory := t.TempDir()
-	first := pseudonym(t, storageHost(t, directory), stored)
+	kept := canon.NewDefaultConfig()
+	kept.HMACKeyFile = filepath.Join(t.TempDir(), "identity.key")
+	first := pseudonym(t, kept)
 	assert.Regexp(t, "^h:[0-9a-f]{16}$", first)
-	assert.Equal(t, first, pseudonym(t, storageHost(t, directory), stored), "the key is kept")
-	assert.NotEqual(t, first, pseudonym(t, storageHost(t, t.TempDir()), stored), "another install has another key")
+	assert.Equal(t, first, pseudonym(t, kept), "the key is kept")
 
-	given := &Config{Rules: canon.NewDefaultConfig()}
-	given.Rules.HMACKey = "a-key-of-at-least-16-bytes"
-	assert.Equal(t, pseudonym(t, componenttest.NewNopHost(), given), pseudonym(t, componenttest.NewNopHost(), given))
+	given := canon.NewDefaultConfig()
+	given.HMACKey = "a-key-of-at-least-16-bytes"
+	assert.Equal(t, pseudonym(t, given), pseudonym(t, given))
+	assert.NotEqual(t, first, pseudonym(t, given))
 
-	made := &Config{Rules: canon.NewDefaultConfig()}
-	assert.NotEqual(t, pseudonym(t, componenttest.NewNopHost(), made), pseudonym(t, componenttest.NewNopHost(), made))
+	made := canon.NewDefaultConfig()
+	assert.NotEqual(t, pseudonym(t, made), pseudonym(t, made), "without either the key lasts as long as the process")
 }
 
-func TestKeyNeedsItsStorage(t *testing.T) {
-	id := component.MustNewID("file_storage")
-	p, err := NewFactory().CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), &Config{Rules: canon.NewDefaultConfig(), Storage: &id}, consumertest.NewNop())
+func TestAKeyThatCannotBeReadStopsTheStart(t *testing.T) {
+	rules := canon.NewDefaultConfig()
+	rules.HMACKeyFile = t.TempDir()
+	p, err := NewFactory().CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), &Config{Rules: rules}, consumertest.NewNop())
 	require.NoError(t, err)
-	require.ErrorContains(t, p.Start(t.Context(), componenttest.NewNopHost()), "storage:")
+	require.ErrorContains(t, p.Start(t.Context(), componenttest.NewNopHost()), "hmac_key_file:")
 	require.NoError(t, p.Shutdown(t.Context()))
 }
