@@ -370,7 +370,7 @@ func TestMetricsAndAudit(t *testing.T) {
 	require.Len(t, writes, 1)
 	assert.Equal(t, map[string]any{
 		"method": "POST", "route": "/api/v1/findings/{findingId}/runtime/traces", "authenticated": false,
-		"accepted": int64(1), "stored": int64(0), "duplicates": int64(0), "rejected": int64(1),
+		"accepted": int64(1), "observations": int64(0), "duplicates": int64(0), "rejected": int64(1),
 	}, writes[0].ContextMap())
 }
 

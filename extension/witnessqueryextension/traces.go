@@ -21,10 +21,10 @@ import (
 
 const maxIdempotencyKey = 255 // bytes
 
-// ingested is the answer to posted traces.
+// ingested is the answer to posted traces. All three count traces.
 type ingested struct {
-	Accepted int                `json:"accepted"` // traces
-	Stored   int                `json:"stored"`   // observations that are new
+	Accepted int                `json:"accepted"`
+	Stored   int                `json:"stored"` // of the accepted ones, those that are new
 	Rejected []ingest.Rejection `json:"rejected"`
 }
 
@@ -66,13 +66,17 @@ func (a *api) postTraces(c *call) (answer, error) {
 		}
 	}
 	rejected := withRefusals(&made, written.Refused)
-	result := ingested{Accepted: request.Len() - len(rejected), Stored: written.Stored, Rejected: rejected}
+	result := ingested{Accepted: request.Len() - len(rejected), Rejected: rejected}
+	if written.Stored > 0 {
+		// No other request has the same source, so all that this one observed is new, or none of it.
+		result.Stored = result.Accepted
+	}
 	ctx := c.Context()
 	a.telemetry.WitnessQueryAcceptedTraces.Add(ctx, int64(result.Accepted))
 	a.telemetry.WitnessQueryRejectedTraces.Add(ctx, int64(len(rejected)))
-	a.telemetry.WitnessQueryStoredObservations.Add(ctx, int64(result.Stored))
-	a.audit(c, zap.Int("accepted", result.Accepted), zap.Int("stored", result.Stored),
-		zap.Int("duplicates", written.Duplicates), zap.Int("rejected", len(rejected)))
+	a.telemetry.WitnessQueryStoredObservations.Add(ctx, int64(written.Stored))
+	a.audit(c, zap.Int("accepted", result.Accepted), zap.Int("rejected", len(rejected)),
+		zap.Int("observations", written.Stored), zap.Int("duplicates", written.Duplicates))
 	return answer{http.StatusAccepted, result}, nil
 }
 
