@@ -430,7 +430,7 @@ func TestChroot(t *testing.T) {
 		t.Skip("chroot needs root")
 	}
 	root := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(root, "bin"), 0o755)) //nolint:gosec // a directory of a test
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "bin"), 0o755))
 	buildGo(t, filepath.Join(root, "bin", "shop"), "v1.2.3")
 	p := start(t, "/bin/shop", root)
 	logs := plog.NewLogs()
@@ -597,7 +597,7 @@ func TestCaches(t *testing.T) {
 	one, two := filepath.Join(dir, "program"), filepath.Join(dir, "copy")
 	b, err := os.ReadFile(one)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(two, b, 0o700)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(two, b, 0o700))
 	first, second := start(t, one, ""), start(t, two, "")
 	both := func() plog.Logs {
 		logs := plog.NewLogs()

@@ -190,17 +190,18 @@ func parseMapping(line string) (m mapping, path string, ok bool) {
 	}
 	start, end, _ := strings.Cut(fields[0], "-")
 	major, minor, _ := strings.Cut(fields[3], ":")
-	var errs [5]error
-	var majorNumber, minorNumber uint64
-	m.start, errs[0] = strconv.ParseUint(start, 16, 64)
-	m.end, errs[1] = strconv.ParseUint(end, 16, 64)
-	majorNumber, errs[2] = strconv.ParseUint(major, 16, 32)
-	minorNumber, errs[3] = strconv.ParseUint(minor, 16, 32)
-	m.inode, errs[4] = strconv.ParseUint(fields[4], 10, 64)
-	if errors.Join(errs[:]...) != nil || m.inode == 0 {
+	var failed error
+	number := func(text string, base, bits int) uint64 {
+		n, err := strconv.ParseUint(text, base, bits)
+		failed = errors.Join(failed, err)
+		return n
+	}
+	m.start, m.end = number(start, 16, 64), number(end, 16, 64)
+	m.dev = unix.Mkdev(uint32(number(major, 16, 32)), uint32(number(minor, 16, 32))) //nolint:gosec // parsed as 32 bits
+	m.inode = number(fields[4], 10, 64)
+	if failed != nil || m.inode == 0 {
 		return mapping{}, "", false
 	}
-	m.dev = unix.Mkdev(uint32(majorNumber), uint32(minorNumber)) //nolint:gosec // parsed as 32 bits
 	return m, strings.TrimLeft(fields[5], " "), true
 }
 
@@ -261,7 +262,7 @@ func reopen(fd int) (*opened, Reason) {
 
 func identify(f *os.File) (fileID, error) {
 	var stat unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &stat); err != nil { //nolint:gosec // a file descriptor
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
 		return fileID{}, err
 	}
 	return fileID{dev: stat.Dev, inode: stat.Ino, ctime: stat.Ctim.Nano(), size: stat.Size}, nil
@@ -284,8 +285,8 @@ func readFile(dir int, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name) //nolint:gosec // a file descriptor
-	defer func() { _ = f.Close() }()   // only read
+	f := os.NewFile(uintptr(fd), name)
+	defer func() { _ = f.Close() }() // only read
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
