@@ -68,7 +68,8 @@ func newCaches(limit int, emptied *atomic.Uint64) caches {
 	}
 }
 
-func (c *caches) clear() {
+// forget empties all caches.
+func (c *caches) forget() {
 	for _, each := range []interface{ clear() }{
 		c.texts, c.modules, c.frames, c.nodes, c.workloads, c.instances, c.sources, c.artifacts, c.components, c.links,
 		c.witnesses, c.windows, c.slots, c.known,

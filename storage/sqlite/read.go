@@ -73,7 +73,7 @@ func (v *snapshot) each(query string, args []any, row func(*sql.Rows) error) err
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // its error is that of Err
 	for rows.Next() {
 		if err := row(rows); err != nil {
 			return err

@@ -124,10 +124,9 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 			err = errors.Join(err, s.writer.finish())
 		}
 		if conn != nil {
-			conn.Close()
+			err = errors.Join(err, conn.Close())
 		}
-		write.Close()
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, fmt.Errorf("open the database: %w", errors.Join(err, write.Close()))
 	}
 	go s.writer.run()
 	return s, nil
@@ -260,7 +259,7 @@ func checkContent(ctx context.Context, path string, size int64) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // it only read
 	var application, version, tables int
 	err = errors.Join(
 		db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&application),

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -30,11 +31,15 @@ func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (s
 		return storage.Written{Refused: refused}, nil
 	}
 	var written storage.Written
+	var conflict error
 	err := s.writer.submit(ctx, len(batch.Observations), func() (err error) {
 		written, err = s.writer.observations(batch, refused)
+		if errors.Is(err, storage.ErrConflict) { // nothing was written that would have to be undone
+			conflict, err = err, nil
+		}
 		return err
 	})
-	if err != nil {
+	if err = cmp.Or(err, conflict); err != nil {
 		return storage.Written{}, fmt.Errorf("write observations: %w", err)
 	}
 	s.count(written, ahead)
@@ -404,17 +409,18 @@ func (s *Storage) DeleteFinding(ctx context.Context, principal storage.Principal
 		return err
 	}
 	defer s.leave()
+	deleted := false
 	err := s.writer.submit(ctx, 1, func() error {
 		tenant, _, err := s.writer.principal(principal)
 		if err != nil {
 			return err
 		}
-		deleted, err := added(s.writer.deleteFinding, tenant, id)
-		if err == nil && !deleted {
-			err = storage.ErrNotFound
-		}
+		deleted, err = added(s.writer.deleteFinding, tenant, id)
 		return err
 	})
+	if err == nil && !deleted {
+		err = storage.ErrNotFound
+	}
 	if err != nil {
 		return fmt.Errorf("delete finding: %w", err)
 	}

@@ -112,7 +112,7 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.addWitness, "INSERT INTO witness (tenant, witness, subject, frame, node, workload) VALUES (?,?,?,?,?,?)"},
 	} {
 		var err error
-		if *s.into, err = conn.PrepareContext(ctx, s.query); err != nil {
+		if *s.into, err = conn.PrepareContext(ctx, s.query); err != nil { //nolint:sqlclosecheck // finish does
 			return nil, errors.Join(fmt.Errorf("prepare: %w", err), w.finish())
 		}
 		w.prepared = append(w.prepared, *s.into)
@@ -216,7 +216,7 @@ func (w *writer) one(j *job) (whole bool, err error) {
 		return true, err
 	}
 	if err := j.do(); err != nil {
-		w.caches.clear() // they know rows that are undone
+		w.forget() // they know rows that are undone
 		if undo := errors.Join(execute(w.undoSavepoint), execute(w.releaseSavepoint)); undo != nil {
 			return true, errors.Join(err, undo)
 		}
@@ -230,7 +230,7 @@ func (w *writer) one(j *job) (whole bool, err error) {
 
 // fail undoes the transaction and tells everyone in it.
 func (w *writer) fail(jobs []*job, err error) {
-	w.caches.clear()
+	w.forget()
 	// SQLite may have rolled back by itself; then this fails, which is as good.
 	_ = execute(w.rollback)
 	for _, j := range jobs {

@@ -183,13 +183,12 @@ func TestCloseEndsWhatIsInFlight(t *testing.T) {
 	all := observations(400, 0)
 	for i := range all {
 		calls.Go(func() {
-			switch written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all[i : i+1]}); {
-			case err == nil:
-				stored.Add(int64(written.Stored))
-			default:
+			written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all[i : i+1]})
+			if err != nil {
 				assert.ErrorIs(t, err, storage.ErrClosed)
 				closed.Add(1)
 			}
+			stored.Add(int64(written.Stored))
 		})
 	}
 	require.NoError(t, s.Close())

@@ -80,7 +80,6 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 
 // histories compares a storage with the model over random writes, redeliveries, restarts and questions.
 func histories(t *testing.T, open Open, reopen Reopen) {
-	tenant := rapid.SampledFrom([]string{"", "t"})
 	any := rapid.Custom(func(t *rapid.T) witness.Observation {
 		start := rapid.IntRange(-1500, 59).Draw(t, "minute")
 		o := observation(
@@ -103,10 +102,13 @@ func histories(t *testing.T, open Open, reopen Reopen) {
 		o.HitsError = rapid.Uint64Range(0, o.Hits).Draw(t, "error")
 		return o
 	})
+	now := func() time.Time { return noon.Add(time.Hour) }
+	s := open(t, now)
+	history := 0
 	rapid.Check(t, func(r *rapid.T) {
-		now := func() time.Time { return noon.Add(time.Hour) }
-		s := open(t, now)
-		defer s.Close()
+		// Every history has tenants of its own, so it begins with nothing.
+		history++
+		tenant := rapid.SampledFrom([]string{fmt.Sprint(history), fmt.Sprint(history, "b")})
 		m := model{}
 		ctx := context.Background()
 		write := func(r *rapid.T, tenant string, observations []witness.Observation) {
@@ -134,7 +136,7 @@ func histories(t *testing.T, open Open, reopen Reopen) {
 				}
 				write(r, tenant, rapid.SliceOfN(rapid.SampledFrom(slices.Clone(m[tenant])), 1, 10).Draw(r, "again"))
 			},
-			"": func(r *rapid.T) {
+			"ask": func(r *rapid.T) {
 				f := storage.Filter{
 					Namespaces: rapid.SampledFrom([][]string{nil, {"n1"}, {"n2", ""}}).Draw(r, "namespaces"),
 					Assurance:  rapid.SampledFrom([]witness.Assurance{"", witness.Measured, witness.Asserted}).Draw(r, "assurance"),
@@ -151,6 +153,7 @@ func histories(t *testing.T, open Open, reopen Reopen) {
 			actions["restart"] = func(*rapid.T) { s = reopen(t, s, now) }
 		}
 		r.Repeat(actions)
+		compare(ctx, r, s, m, tenant.Draw(r, "tenant"), storage.Filter{})
 	})
 }
 

@@ -4,6 +4,7 @@ package storagetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -51,6 +52,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"a link learnt later applies to older observations", learntLater},
 		{"measured knowledge stands before asserted", measuredFirst},
 		{"a witness comes back as it is", roundTrip},
+		{"a row is described by its newest observation", newest},
 		{"subjects are shared by workloads and paths", sharedSubjects},
 		{"filters select", filters},
 		{"pages walk everything once", pages},
@@ -172,13 +174,9 @@ func (b *bench) all(tenant string) storage.Filter {
 	return filter
 }
 
-func (b *bench) summary(tenant string, changes ...func(*storage.Filter)) storage.Summary {
+func (b *bench) summary(tenant string) storage.Summary {
 	b.Helper()
-	filter := b.all(tenant)
-	for _, change := range changes {
-		change(&filter)
-	}
-	summary, err := b.Summary(b.ctx, tenant, filter)
+	summary, err := b.Summary(b.ctx, tenant, b.all(tenant))
 	require.NoError(b, err)
 	return summary
 }
@@ -405,7 +403,7 @@ func order(b *bench) {
 				}
 			}
 		})
-		slices.SortFunc(parts, func(a, b storage.SubjectTotal) int { return int(a.Hits) - int(b.Hits) })
+		slices.SortFunc(parts, func(a, b storage.SubjectTotal) int { return cmp.Compare(a.Hits, b.Hits) })
 		assert.Len(b, parts, 2)
 		summary.BySubject = map[string]storage.SubjectTotal{"first": parts[0], "second": parts[1]}
 		witnesses := b.witnesses(tenant, storage.WitnessQuery{Filter: b.all(tenant)})
@@ -422,9 +420,9 @@ func order(b *bench) {
 	}
 	deliver("in order")
 	summary, timeline, witnesses := look("in order")
-	for round := range 5 {
+	for round := range uint64(5) {
 		tenant := fmt.Sprint("shuffled ", round)
-		random := rand.New(rand.NewPCG(uint64(round), 1))
+		random := rand.New(rand.NewPCG(round, 1)) //nolint:gosec // repeatable
 		random.Shuffle(len(observations), func(i, j int) { observations[i], observations[j] = observations[j], observations[i] })
 		deliver(tenant)
 		gotSummary, gotTimeline, gotWitnesses := look(tenant)
@@ -437,7 +435,8 @@ func order(b *bench) {
 func timelines(b *bench) {
 	var observations []witness.Observation
 	for n := range 50 {
-		observations = append(observations, observation(hits(uint64(n+1)), minute(n*n%97), flush(uint64(n)), kind(witness.Kinds[2+n%2]), host(fmt.Sprint("node-", n%3))))
+		count := uint64(n) //nolint:gosec // small
+		observations = append(observations, observation(hits(count+1), minute(n*n%97), flush(count), kind(witness.Kinds[2+n%2]), host(fmt.Sprint("node-", n%3))))
 	}
 	observations = append(observations, observation(hits(1000), at(noon, time.Hour), source("c3/1/ebpf"), host("node-9")))
 	b.now = noon.Add(3 * time.Hour)
@@ -706,6 +705,10 @@ func learntLater(b *bench) {
 	require.NoError(b, err)
 	require.Len(b, subjects, 2)
 	assert.ElementsMatch(b, []string{"pkg:golang/q@v1", ""}, []string{subjects[0].Frame.Component, subjects[1].Frame.Component})
+	subjects, err = b.Subjects(b.ctx, "", storage.SubjectQuery{Components: []string{"pkg:golang/q"}})
+	require.NoError(b, err)
+	require.Len(b, subjects, 1)
+	assert.Equal(b, "F", subjects[0].Frame.Member)
 	// Callers teach too.
 	caller := frame("golang.org/x/text", "Fold")
 	caller.Component = "pkg:golang/golang.org/x/text@v0.3.0"
@@ -755,6 +758,24 @@ func roundTrip(b *bench) {
 	for _, w := range page {
 		assert.Equal(b, w.ID, w.Witness.ID(), "the identity survives")
 	}
+}
+
+func newest(b *bench) {
+	from := func(n int, origin witness.Origin) witness.Observation {
+		return observation(minute(n), host(fmt.Sprint("node-", n)), artifact(fmt.Sprint("pkg:golang/app@v", n)), component(fmt.Sprint("pkg:golang/golang.org/x/net@v", n)),
+			func(o *witness.Observation) { o.Origin = origin })
+	}
+	b.write(from(1, witness.OriginSelf), from(3, witness.OriginInjected), from(2, witness.OriginWorkload), observation(minute(-1), host("node-0"), assertedBy))
+	page := b.witnesses("", storage.WitnessQuery{Filter: b.all("")})
+	require.Len(b, page, 1)
+	w := page[0]
+	assert.Equal(b, []any{witness.OriginInjected, "node-3", "pkg:golang/app@v3", "pkg:golang/golang.org/x/net@v3", 4, witness.Measured},
+		[]any{w.Origin, w.Instance.Host, w.Artifact.PURL, w.Witness.Frame.Component, w.Instances, w.Assurance})
+	filter := b.all("")
+	filter.To = noon.Add(2 * time.Minute)
+	w = b.witnesses("", storage.WitnessQuery{Filter: filter})[0]
+	assert.Equal(b, []any{witness.OriginSelf, "node-1", "pkg:golang/app@v1", "pkg:golang/golang.org/x/net@v1", 2},
+		[]any{w.Origin, w.Instance.Host, w.Artifact.PURL, w.Witness.Frame.Component, w.Instances}, "of those selected")
 }
 
 func sharedSubjects(b *bench) {
@@ -841,7 +862,8 @@ func filters(b *bench) {
 func pages(b *bench) {
 	var observations []witness.Observation
 	for n := range 230 {
-		observations = append(observations, observation(hits(uint64(n%7+1)), minute(n%13), namespace(fmt.Sprint("n", n))))
+		count := uint64(n%7 + 1) //nolint:gosec // small
+		observations = append(observations, observation(hits(count), minute(n%13), namespace(fmt.Sprint("n", n))))
 	}
 	b.write(observations...)
 	for _, limit := range []int{0, 1, 7, 229, 230, 231, 100000} {
