@@ -150,7 +150,11 @@ func histories(t *testing.T, open Open, reopen Reopen) {
 			},
 		}
 		if reopen != nil {
-			actions["restart"] = func(*rapid.T) { s = reopen(t, s, now) }
+			actions["restart"] = func(r *rapid.T) {
+				if rapid.IntRange(0, 4).Draw(r, "rarely") == 0 { // it is slow
+					s = reopen(t, s, now)
+				}
+			}
 		}
 		r.Repeat(actions)
 		compare(ctx, r, s, m, tenant.Draw(r, "tenant"), storage.Filter{})
