@@ -323,6 +323,7 @@ func TestALateRewriteOfAWindowGivesExactTotals(t *testing.T) {
 		c.sendLogs(aCall(first.Add(event.after), event.hits))
 		assert.Eventually(t, func() bool { return total() == event.total }, 20*time.Second, 50*time.Millisecond, "event %d: %v", i, total())
 	}
+	assert.EqualValues(t, 13, number(c.get(traces), "summary", "byAssurance", "asserted"), "events of a sender that nobody knows only assert")
 	timeline := c.get(fmt.Sprintf("/api/v1/findings/GO-2023-1988/runtime/timeline?from=%s&to=%s&bucket=1m", first.Format(time.RFC3339), first.Add(4*time.Minute).Format(time.RFC3339)))
 	var hits []float64
 	for _, bucket := range list(timeline, "buckets") {

@@ -54,6 +54,14 @@ func PrincipalFrom(ctx context.Context) (principal Principal, authenticated bool
 	return principal, true
 }
 
+// Vouched reports whether what a request claims to have measured may be believed: it comes from this process, or an
+// authenticator knows the sender. What is not vouched for is Asserted. Whoever hands records on without the context of
+// the request must mark them so.
+func Vouched(ctx context.Context) bool {
+	info := client.FromContext(ctx)
+	return info.Addr == nil || info.Auth != nil
+}
+
 // Receipt makes a batch happen once: Key identifies the request within the principal, Body is a digest of its content.
 type Receipt struct {
 	Key  string
@@ -68,7 +76,8 @@ type Batch struct {
 	Receipt *Receipt
 }
 
-// Written is the outcome of a Batch. Every observation is counted in one of the three.
+// Written is the outcome of a Batch. Every observation is counted in one of the three, but by a disabled storage, which
+// counts none.
 type Written struct {
 	Stored     int // new
 	Duplicates int // known by their key already: nothing was added
@@ -102,7 +111,7 @@ type Writer interface {
 type Reader interface {
 	// Finding returns one finding, or ErrNotFound.
 	Finding(ctx context.Context, tenant, id string) (witness.Finding, error)
-	// Findings returns findings by id, ascending, and the total that match.
+	// Findings returns a page of findings by id, ascending.
 	Findings(ctx context.Context, tenant string, query FindingQuery) (FindingPage, error)
 	// Subjects returns what could answer a question, for the caller to match: a superset, ordered by id.
 	Subjects(ctx context.Context, tenant string, query SubjectQuery) ([]Subject, error)
@@ -115,7 +124,7 @@ type Reader interface {
 	Timeline(ctx context.Context, tenant string, query TimelineQuery) (Timeline, error)
 	// Coverage returns what overlaps [from, to), by start.
 	Coverage(ctx context.Context, tenant string, query CoverageQuery) ([]witness.Coverage, error)
-	// HotSymbols returns the symbols with most hits, and the total of those that match.
+	// HotSymbols returns the subjects with most hits, most first.
 	HotSymbols(ctx context.Context, tenant string, query HotQuery) ([]HotSymbol, error)
 }
 

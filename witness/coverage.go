@@ -19,6 +19,7 @@ func (c *Coverage) Put(record plog.LogRecord, now time.Time) {
 	m.PutStr(semconv.WitnessSource, c.Source)
 	putTime(m, semconv.WitnessCoverageStart, c.Start)
 	putTime(m, semconv.WitnessCoverageEnd, c.End)
+	put(m, semconv.WitnessAssurance, string(c.Assurance))
 	put(m, semconv.WitnessCoverageSignal, c.Signal)
 	switch {
 	case c.LossStage != "":
@@ -45,7 +46,7 @@ func (c *Coverage) Put(record plog.LogRecord, now time.Time) {
 	}
 }
 
-// CoverageOf reads what Put writes; ok is false for any other event. The error names the attribute at fault.
+// CoverageOf reads what Put writes, measured where it does not say; ok is false for any other event. The error names the attribute at fault.
 func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok bool, err error) {
 	switch record.EventName() {
 	case semconv.EventCoverage, semconv.EventLoss, semconv.EventStatus:
@@ -54,7 +55,7 @@ func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok boo
 	}
 	m := record.Attributes()
 	c = Coverage{
-		Source: text(m, semconv.WitnessSource), Signal: text(m, semconv.WitnessCoverageSignal),
+		Assurance: assuranceOf(m), Source: text(m, semconv.WitnessSource), Signal: text(m, semconv.WitnessCoverageSignal),
 		Instance: InstanceOf(resource), Workload: WorkloadOf(resource),
 	}
 	if c.Source == "" {

@@ -53,12 +53,9 @@ func AppendSightings(dst []Sighting, workload Workload, record plog.LogRecord) (
 	}
 	base := Sighting{
 		Hits:       1,
-		Assurance:  Assurance(text(attributes, semconv.WitnessAssurance)),
+		Assurance:  assuranceOf(attributes),
 		Origin:     Origin(text(attributes, semconv.WitnessOrigin)),
 		FindingIDs: texts(attributes, semconv.WitnessFindingIDs),
-	}
-	if !base.Assurance.Valid() {
-		base.Assurance = Measured
 	}
 	if !base.Origin.Valid() {
 		base.Origin = OriginUnknown
@@ -147,6 +144,14 @@ func repeats(stack []Frame, i int, kind Kind) bool {
 		}
 	}
 	return false
+}
+
+// assuranceOf is what an event says of itself; a collector's own receiver need not say that it measured.
+func assuranceOf(m pcommon.Map) Assurance {
+	if assurance := Assurance(text(m, semconv.WitnessAssurance)); assurance.Valid() {
+		return assurance
+	}
+	return Measured
 }
 
 // optionalTime reads a time that most events do not have, without making an error of that.

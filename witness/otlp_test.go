@@ -246,6 +246,7 @@ func TestCoverageSurvivesTheWire(t *testing.T) {
 		"status":    {Source: "s", StatusTarget: "policy", StatusState: "refused", StatusReason: "no hook"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			want.Assurance = Asserted
 			want.Start, want.End = noon, noon.Add(time.Minute)
 			want.Instance, want.Workload = Instance{Host: "n"}, Workload{Namespace: "shop"}
 			resource, record := pcommon.NewMap(), plog.NewLogRecord()

@@ -184,6 +184,8 @@ type Coverage struct {
 	Source   string
 	Instance Instance
 	Workload Workload
+	// Assurance says who vouches for it; none is taken for Asserted.
+	Assurance Assurance
 	// Signal is what watches: tetragon, ebpf. Empty for a loss or status.
 	Signal string
 	// Kinds are the kinds of evidence that can be seen; none when the record is about a loss or a hook.

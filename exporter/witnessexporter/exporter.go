@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/otel/attribute"
@@ -100,9 +99,12 @@ func decode(logs plog.Logs, now time.Time) contents {
 func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 	now := e.now()
 	c := decode(logs, now)
-	principal, authenticated := storage.PrincipalFrom(ctx)
-	if client.FromContext(ctx).Addr != nil && !authenticated {
+	principal, _ := storage.PrincipalFrom(ctx)
+	if !storage.Vouched(ctx) {
 		e.telemetry.WitnessExporterUnvouchedObservations.Add(ctx, disclaim(c.observations))
+		for i := range c.coverage {
+			c.coverage[i].Assurance = witness.Asserted
+		}
 	}
 	if len(c.observations) > 0 {
 		written, err := e.storage.WriteObservations(ctx, storage.Batch{Principal: principal, Observations: c.observations})

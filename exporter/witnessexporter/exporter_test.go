@@ -170,8 +170,8 @@ func TestRecordsInRowsOut(t *testing.T) {
 	all := observations(3)
 	all[2].FindingIDs = []string{"CVE-1"}
 	logs := logsOf(all...)
-	coverage := witness.Coverage{Source: "a1/1/tetragon", Signal: "tetragon", Kinds: []witness.Kind{witness.KindCall}, Start: all[0].WindowStart, End: all[0].WindowEnd, Interval: time.Minute}
-	loss := witness.Coverage{Source: "a1/1/tetragon", Start: all[0].WindowStart, End: all[0].WindowEnd, LossStage: "ring buffer", Lost: 3}
+	coverage := witness.Coverage{Assurance: witness.Measured, Source: "a1/1/tetragon", Signal: "tetragon", Kinds: []witness.Kind{witness.KindCall}, Start: all[0].WindowStart, End: all[0].WindowEnd, Interval: time.Minute}
+	loss := witness.Coverage{Assurance: witness.Measured, Source: "a1/1/tetragon", Start: all[0].WindowStart, End: all[0].WindowEnd, LossStage: "ring buffer", Lost: 3}
 	for _, c := range []*witness.Coverage{&coverage, &loss} {
 		c.Put(record(logs), time.Now())
 	}
@@ -276,13 +276,23 @@ func TestWhoSaysSo(t *testing.T) {
 				exporter := startExporter(t, metadatatest.NewSettings(telemetry), host, change)
 				all := observations(5)
 				all[0].Assurance = witness.Asserted
-				require.NoError(t, exporter.ConsumeLogs(client.NewContext(context.Background(), test.info), logsOf(all...)))
+				logs := logsOf(all...)
+				heartbeat := witness.Coverage{
+					Assurance: witness.Measured, Source: "a1/1/tetragon", Signal: "tetragon", Kinds: []witness.Kind{witness.KindCall},
+					Start: all[0].WindowStart, End: all[0].WindowEnd, Interval: time.Minute,
+				}
+				heartbeat.Put(logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().AppendEmpty(), all[0].WindowEnd)
+				require.NoError(t, exporter.ConsumeLogs(client.NewContext(context.Background(), test.info), logs))
 				require.Eventually(t, func() bool { return stored(t, database, test.tenant).Hits == 5 }, 10*time.Second, 10*time.Millisecond)
 				want := map[witness.Assurance]uint64{witness.Asserted: 1, witness.Measured: 4}
 				if test.assurance == witness.Asserted {
 					want = map[witness.Assurance]uint64{witness.Asserted: 5}
 				}
 				assert.Equal(t, want, stored(t, database, test.tenant).ByAssurance)
+				require.Eventually(t, func() bool {
+					coverage, err := database.Coverage(context.Background(), test.tenant, storage.CoverageQuery{})
+					return assert.NoError(t, err) && len(coverage) == 1 && coverage[0].Assurance == test.assurance
+				}, 10*time.Second, 10*time.Millisecond)
 				if test.unvouched > 0 {
 					metadatatest.AssertEqualWitnessExporterUnvouchedObservations(t, telemetry, []metricdata.DataPoint[int64]{{Value: test.unvouched}}, ignore...)
 				}

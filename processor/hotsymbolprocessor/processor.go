@@ -450,7 +450,7 @@ func (p *hotSymbol) pendingChanged(ctx context.Context) {
 // senderOf is who sends, as the authenticator says.
 func senderOf(ctx context.Context) sender {
 	principal, authenticated := storage.PrincipalFrom(ctx)
-	return sender{Tenant: principal.Tenant, Name: principal.Name, Authenticated: authenticated}
+	return sender{Tenant: principal.Tenant, Name: principal.Name, Authenticated: authenticated, Unvouched: !storage.Vouched(ctx)}
 }
 
 // context is what the next component needs to know the sender again.

@@ -3,6 +3,7 @@ package hotsymbolprocessor
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -353,6 +355,27 @@ func TestTenantsStayApart(t *testing.T) {
 	stop(t, start(t, next, store, nil))
 	assert.Equal(t, map[string]int{"red": 1, "blue": 1, "": 1}, next.tenants)
 	assert.Equal(t, map[string]uint64{"A call": 4}, next.hits())
+}
+
+// TestWhatNobodyVouchesForIsAsserted: the context of the request, which says so, ends in this processor.
+func TestWhatNobodyVouchesForIsAsserted(t *testing.T) {
+	next := newSink(t)
+	store := newMemory()
+	p := start(t, next, store, nil)
+	next.failWith(errDown)
+	peer := client.Info{Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}}
+	require.NoError(t, p.ConsumeLogs(client.NewContext(context.Background(), peer), logsOf(event{at: noon, symbol: "network"})))
+	consume(t, p, event{at: noon, symbol: "own"})
+	peer.Auth = authData{Name: "agent"}
+	require.NoError(t, p.ConsumeLogs(client.NewContext(context.Background(), peer), logsOf(event{at: noon, symbol: "known"})))
+	crash(p)
+	next.failWith(nil)
+	stop(t, start(t, next, store, nil))
+	got := map[string]witness.Assurance{}
+	for _, o := range next.all() {
+		got[o.Witness.Frame.Member] = o.Assurance
+	}
+	assert.Equal(t, map[string]witness.Assurance{"network": witness.Asserted, "own": witness.Measured, "known": witness.Measured}, got)
 }
 
 func TestVariantsHaveKeysOfTheirOwn(t *testing.T) {

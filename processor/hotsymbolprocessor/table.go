@@ -30,11 +30,18 @@ type sender struct {
 	Tenant        string `json:"tenant,omitempty"`
 	Name          string `json:"name,omitempty"`
 	Authenticated bool   `json:"authenticated,omitempty"`
+	// Unvouched senders only assert: their context ends here, so their sightings are marked.
+	Unvouched bool `json:"unvouched,omitempty"`
 }
 
 func (s sender) compare(other sender) int {
 	return cmp.Or(cmp.Compare(s.Tenant, other.Tenant), cmp.Compare(s.Name, other.Name),
-		cmp.Compare(strconv.FormatBool(s.Authenticated), strconv.FormatBool(other.Authenticated)))
+		cmp.Compare(s.trust(), other.trust()))
+}
+
+// trust tells senders without a name apart.
+func (s sender) trust() string {
+	return strconv.FormatBool(s.Authenticated) + strconv.FormatBool(s.Unvouched)
 }
 
 // originKey is a source of events: the sender and the witness.source of its events.
@@ -44,7 +51,7 @@ type originKey struct {
 }
 
 func (k originKey) label() string {
-	return strings.Join([]string{k.sender.Tenant, k.sender.Name, strconv.FormatBool(k.sender.Authenticated), k.source}, "\x00")
+	return strings.Join([]string{k.sender.Tenant, k.sender.Name, k.sender.trust(), k.source}, "\x00")
 }
 
 // origin is a source of events with its clock. Times are nanoseconds since 1970.
@@ -239,6 +246,11 @@ func (t *table) event(o *origin, place *witness.Instance, workload witness.Workl
 	if err != nil || len(t.sightings) == 0 {
 		t.tally.skipped[reason(err)]++
 		return
+	}
+	if o.sender.Unvouched {
+		for i := range t.sightings {
+			t.sightings[i].Assurance = witness.Asserted
+		}
 	}
 	first := &t.sightings[0]
 	switch {

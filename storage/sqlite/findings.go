@@ -66,7 +66,7 @@ func (s *Storage) Coverage(ctx context.Context, tenant string, query storage.Cov
 	}
 	err = s.view(ctx, "coverage", tenant, func(v *snapshot) error {
 		statement := `SELECT s.text, i.host, i.pod, i.container, w.namespace, w.controller, w.container, w.image, c.signal, c.kinds, c.start, c.end,
-  c.interval, c.watched, c.seen, c.lost, c.loss_stage, c.status_target, c.status_state, c.status_reason
+  c.interval, c.watched, c.seen, c.lost, c.loss_stage, c.status_target, c.status_state, c.status_reason, c.assurance
 FROM coverage c JOIN source s ON s.id = c.source JOIN instance i ON i.id = c.instance JOIN workload w ON w.id = c.workload
 WHERE c.tenant = ?`
 		args := []any{v.tenant}
@@ -85,10 +85,10 @@ WHERE c.tenant = ?`
 		statement += " ORDER BY c.start DESC, c.end DESC, s.text, c.signal, c.loss_stage, c.status_target LIMIT ?"
 		return v.each(statement, append(args, limit), func(rows *sql.Rows) error {
 			var c witness.Coverage
-			var kinds, start, end int64
+			var kinds, start, end, assurance int64
 			if err := rows.Scan(&c.Source, &c.Instance.Host, &c.Instance.Pod, &c.Instance.Container, &c.Workload.Namespace,
 				&c.Workload.Controller, &c.Workload.Container, &c.Workload.Image, &c.Signal, &kinds, &start, &end, &c.Interval,
-				&c.ProcessesWatched, &c.ProcessesSeen, &c.Lost, &c.LossStage, &c.StatusTarget, &c.StatusState, &c.StatusReason); err != nil {
+				&c.ProcessesWatched, &c.ProcessesSeen, &c.Lost, &c.LossStage, &c.StatusTarget, &c.StatusState, &c.StatusReason, &assurance); err != nil {
 				return err
 			}
 			for _, kind := range witness.Kinds {
@@ -96,7 +96,7 @@ WHERE c.tenant = ?`
 					c.Kinds = append(c.Kinds, kind)
 				}
 			}
-			c.Start, c.End = timeOf(start), timeOf(end)
+			c.Start, c.End, c.Assurance = timeOf(start), timeOf(end), assurances[assurance-1]
 			coverage = append(coverage, c)
 			return nil
 		})

@@ -231,6 +231,7 @@ CREATE TABLE coverage (
   lost          INTEGER NOT NULL,
   status_state  TEXT NOT NULL,
   status_reason TEXT NOT NULL,
+  assurance     INTEGER NOT NULL,
   received      INTEGER NOT NULL,
   principal     INTEGER NOT NULL REFERENCES text,
   PRIMARY KEY (tenant, end, source, signal, start, loss_stage, status_target)

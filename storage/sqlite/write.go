@@ -361,13 +361,17 @@ func (w *writer) coverage(tenant, principal, received int64, c *witness.Coverage
 	if err != nil {
 		return err
 	}
+	assurance := c.Assurance
+	if !assurance.Valid() {
+		assurance = witness.Asserted
+	}
 	var kinds int64
 	for _, kind := range c.Kinds {
 		kinds |= 1 << kindCode(kind)
 	}
 	return execute(w.addCoverage, tenant, nanoseconds(c.End), source, c.Signal, nanoseconds(c.Start), c.LossStage, c.StatusTarget, instance,
 		workload, kinds, int64(c.Interval), number(c.ProcessesWatched), number(c.ProcessesSeen), number(c.Lost), c.StatusState,
-		c.StatusReason, received, principal)
+		c.StatusReason, assuranceCode(assurance), received, principal)
 }
 
 // PutFinding implements storage.Writer.

@@ -77,7 +77,7 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.deleteFinding, "DELETE FROM finding WHERE tenant = ? AND id = ?"},
 		{&w.deleteScope, "DELETE FROM finding WHERE tenant = ? AND scope = ? AND named = 0 AND id NOT IN (SELECT value FROM json_each(?))"},
 		{&w.bareScope, "UPDATE finding SET scope = '', component = '', json = json_object('id', id) WHERE tenant = ? AND scope = ? AND id NOT IN (SELECT value FROM json_each(?))"},
-		{&w.addCoverage, "INSERT INTO coverage VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"},
+		{&w.addCoverage, "INSERT INTO coverage VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.findReceipt, "SELECT body FROM receipt WHERE tenant = ? AND principal = ? AND key = ?"},
 		{&w.addReceipt, "INSERT INTO receipt VALUES (?,?,?,?,?)"},
 		{&w.findArtifactOf, "SELECT artifact, assurance, seen FROM known_artifact WHERE tenant = ? AND module = ? AND part = ?"},

@@ -958,7 +958,7 @@ func coverage(b *bench) {
 	heartbeat := func(host string, from int, changes ...func(*witness.Coverage)) witness.Coverage {
 		c := witness.Coverage{
 			Source: "a1/1/tetragon", Instance: witness.Instance{Host: host, Pod: "p", Container: "c"}, Workload: witness.Workload{Namespace: "n"},
-			Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec, witness.KindCall}, Interval: 30 * time.Second,
+			Assurance: witness.Measured, Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec, witness.KindCall}, Interval: 30 * time.Second,
 			Start: noon.Add(time.Duration(from) * time.Minute), End: noon.Add(time.Duration(from+1) * time.Minute), ProcessesWatched: 3, ProcessesSeen: 4,
 		}
 		for _, change := range changes {
@@ -975,7 +975,7 @@ func coverage(b *bench) {
 		c.LossStage, c.Lost, c.StatusTarget, c.StatusState, c.StatusReason = "", 0, "policy", "refused", "why"
 		c.End = c.Start
 	}
-	all := []witness.Coverage{heartbeat("node-1", 0), heartbeat("node-1", 1), heartbeat("node-1", 2), heartbeat("node-2", 3), heartbeat("node-1", 4, loss), heartbeat("node-1", 5, status)}
+	all := []witness.Coverage{heartbeat("node-1", 0), heartbeat("node-1", 1), heartbeat("node-1", 2), heartbeat("node-2", 3), heartbeat("node-1", 4, loss, func(c *witness.Coverage) { c.Assurance = witness.Asserted }), heartbeat("node-1", 5, status)}
 	for range 2 {
 		require.NoError(b, b.WriteCoverage(b.ctx, storage.Principal{}, all))
 	}

@@ -38,13 +38,15 @@ type Interval struct {
 
 // Source is a receiver on a host, over its restarts.
 type Source struct {
-	Source   string         `json:"source"` // as it last called itself
-	Signal   string         `json:"signal"`
-	Host     string         `json:"host"`
-	Kinds    []witness.Kind `json:"kinds"` // of evidence that it can see, weakest first
-	Active   bool           `json:"active"`
-	Interval float64        `json:"intervalSeconds"` // between heartbeats
-	Runs     []Interval     `json:"runs"`            // without a gap, chronological
+	Source string `json:"source"` // as it last called itself
+	Signal string `json:"signal"`
+	Host   string `json:"host"`
+	// Assurance tells a collector's own word from that of a sender nobody knows.
+	Assurance witness.Assurance `json:"assurance"`
+	Kinds     []witness.Kind    `json:"kinds"` // of evidence that it can see, weakest first
+	Active    bool              `json:"active"`
+	Interval  float64           `json:"intervalSeconds"` // between heartbeats
+	Runs      []Interval        `json:"runs"`            // without a gap, chronological
 	// ProcessesWatched and ProcessesSeen are of the last heartbeat.
 	ProcessesWatched uint64 `json:"processesWatched"`
 	ProcessesSeen    uint64 `json:"processesSeen"`
@@ -101,7 +103,10 @@ func cover(records []witness.Coverage, from, to, now time.Time) *Coverage {
 		Interval: Interval{from.UTC(), to.UTC()}, now: now, hosts: map[string][]Interval{}, lossy: map[string][]Interval{},
 		Sources: []Source{}, Losses: []Loss{}, Hooks: []Hook{}, Truncated: len(records) >= MaxCoverage,
 	}
-	type sourceKey struct{ receiver, host, signal string }
+	type sourceKey struct {
+		receiver, host, signal string
+		assurance              witness.Assurance
+	}
 	type hookKey struct{ receiver, host, target string }
 	sources, hooks := map[sourceKey]*Source{}, map[hookKey]Hook{}
 	for i := range records {
@@ -125,10 +130,10 @@ func cover(records []witness.Coverage, from, to, now time.Time) *Coverage {
 				hooks[key] = Hook{r.Source, r.Instance.Host, r.StatusTarget, r.StatusState, r.StatusReason, r.End.UTC()}
 			}
 		case len(r.Kinds) > 0:
-			key := sourceKey{receiver, r.Instance.Host, r.Signal}
+			key := sourceKey{receiver, r.Instance.Host, r.Signal, r.Assurance}
 			s, ok := sources[key]
 			if !ok {
-				s = &Source{Signal: r.Signal, Host: r.Instance.Host}
+				s = &Source{Signal: r.Signal, Host: r.Instance.Host, Assurance: r.Assurance}
 				sources[key] = s
 			}
 			s.beats = append(s.beats, Interval{r.Start.UTC(), r.End.UTC()})
@@ -160,7 +165,7 @@ func cover(records []witness.Coverage, from, to, now time.Time) *Coverage {
 		c.lossy[host] = merge(c.lossy[host], 0)
 	}
 	slices.SortFunc(c.Sources, func(a, b Source) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Signal, b.Signal), cmp.Compare(a.Source, b.Source))
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Signal, b.Signal), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Assurance, b.Assurance))
 	})
 	c.Hooks = append(c.Hooks, slices.Collect(maps.Values(hooks))...)
 	slices.SortFunc(c.Hooks, func(a, b Hook) int {
