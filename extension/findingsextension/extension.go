@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// maxLogged bounds how many items at fault of a file are logged one by one.
+	// maxLogged bounds how many items at fault of a file are logged.
 	maxLogged = 20
 	// maxFiles bounds how many files a path stands for.
 	maxFiles = 10000
@@ -124,20 +124,24 @@ func (l *loading) file(path string) {
 		return
 	}
 	withdrawn, invalid, twice := 0, 0, 0
+	var problems []string
+	tell := func(problem string) {
+		if len(problems) < maxLogged {
+			problems = append(problems, problem)
+		}
+	}
 	for _, err := range errs {
 		if errors.Is(err, finding.ErrWithdrawn) {
 			withdrawn++
 			continue
 		}
-		if invalid++; invalid <= maxLogged {
-			logger.Warn("An item of a file of findings was not loaded", zap.Error(err))
-		}
+		invalid++
+		tell(err.Error())
 	}
 	for i := range findings {
 		if other, ok := l.seen[findings[i].ID]; ok {
-			if twice++; twice <= maxLogged {
-				logger.Warn("A finding was not loaded: its id is that of another", zap.Int("finding", i), zap.String("in", other))
-			}
+			twice++
+			tell(fmt.Sprintf("%s: finding %d: id: is that of a finding in %s", name, i+1, other))
 			continue
 		}
 		l.seen[findings[i].ID] = name
@@ -146,8 +150,13 @@ func (l *loading) file(path string) {
 	l.refuse(withdrawn, reasonWithdrawn)
 	l.refuse(invalid, reasonInvalid)
 	l.refuse(twice, reasonDuplicate)
-	if withdrawn+invalid+twice > 0 {
-		logger.Info("Items of a file of findings were not loaded", zap.Int("withdrawn", withdrawn), zap.Int("invalid", invalid), zap.Int("duplicate", twice))
+	counts := []zap.Field{zap.Int("withdrawn", withdrawn), zap.Int("invalid", invalid), zap.Int("duplicate", twice)}
+	switch {
+	case len(problems) > 0:
+		// One line for all of them: the Collector samples lines that say the same.
+		logger.Warn("Items of a file of findings were not loaded", append(counts, zap.Strings("problems", problems))...)
+	case withdrawn > 0:
+		logger.Info("Items of a file of findings were not loaded", counts...)
 	}
 }
 

@@ -3,11 +3,13 @@ package findingsextension
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/findingsextension/internal/metadata"
@@ -89,7 +92,7 @@ func started(t *testing.T, on host, config *Config, paths ...string) (*component
 	settings.ID = component.NewID(metadata.Type)
 	settings.TelemetrySettings = telemetry.NewTelemetrySettings()
 	core, logs := observer.New(zap.DebugLevel)
-	settings.Logger = zap.New(core)
+	settings.Logger = zap.New(zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)) // as the Collector does
 	extension, err := NewFactory().Create(context.Background(), settings, config)
 	require.NoError(t, err)
 	require.NoError(t, extension.Start(context.Background(), on))
@@ -126,10 +129,7 @@ func TestStart(t *testing.T) {
 	for _, entry := range logs.All() {
 		said += entry.Message
 		for name, value := range entry.ContextMap() {
-			said += " " + name + "="
-			if text, ok := value.(string); ok {
-				said += text
-			}
+			said += fmt.Sprintf(" %s=%v", name, value)
 		}
 		said += "\n"
 	}
@@ -137,6 +137,19 @@ func TestStart(t *testing.T) {
 	assert.Contains(t, said, "1.yaml: findings[2] (line 5): id: is not text")
 	assert.Equal(t, 1, strings.Count(said, "s3cret"), "a value is in the log")
 	assert.NotContains(t, said, directory)
+}
+
+// TestMistakesAreAllTold has more of them than the Collector logs of equal lines.
+func TestMistakesAreAllTold(t *testing.T) {
+	_, on := newKept()
+	file := write(t, t.TempDir(), "many.yaml", "findings:\n"+strings.Repeat("- title: no id\n", maxLogged+5))
+	_, logs := started(t, on, defaults(), file)
+	lines := logs.FilterLevelExact(zap.WarnLevel).All()
+	require.Len(t, lines, 1)
+	said := lines[0].ContextMap()
+	assert.EqualValues(t, maxLogged+5, said["invalid"])
+	assert.Len(t, said["problems"], maxLogged)
+	assert.Contains(t, said["problems"], fmt.Sprintf("many.yaml: findings[%d] (line %d): id: is empty", maxLogged-1, maxLogged+1))
 }
 
 // TestBundled loads what the replay asks for, and the example of the README.

@@ -234,6 +234,7 @@ func TestBodies(t *testing.T) {
 		{"too many", http.MethodPost, traces, `{"traces":[{}` + strings.Repeat(",{}", ingest.MaxTraces) + `]}`, "application/json", 400, "more than 10000 items"},
 		{"finding", http.MethodPut, finding, `{"id":"x","component":"pkg:golang/golang.org/x/net","symbols":[{"package":"golang.org/x/net/html"}]}`, "application/json", 201, ""},
 		{"finding as answered", http.MethodPut, finding, `{"id":"x","scope":"file","evidence":{"hits":1}}`, "application/json", 201, ""},
+		{"no finding", http.MethodPut, finding, `null`, "application/json", 400, "line 1, column 1: is not an object"},
 		{"other id", http.MethodPut, finding, `{"id":"y"}`, "application/json", 400, "id: is not the id in the path"},
 		{"unknown member of a finding", http.MethodPut, finding, `{"symbols":[{"function":"f"}]}`, "application/json", 400, `symbols[0]: has an unknown member "function"`},
 		{"bad component", http.MethodPut, finding, `{"component":"net/http"}`, "application/json", 400, "component"},

@@ -138,7 +138,7 @@ func Of(f *witness.Finding, kind witness.Kind, frame *witness.Frame, artifact *w
 
 // ofFrame sets the level, symbol confidence and reason of the closest match of a function's frame; false if there is none.
 func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) bool {
-	best := 0.0
+	best, why := 0.0, ""
 	inPackage, namesPackage := false, false
 	for i := range f.Symbols {
 		ref := refOf(c, &f.Symbols[i])
@@ -152,14 +152,18 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 			pkg = vendored(pkg)
 		}
 		if confidence := ref.names(pkg, frame); confidence > 0 {
+			reason := "the finding names this function"
 			if ref.bare() && !c.same {
 				confidence *= symbolBareName
+				reason = "the finding names a function of this name; which component it belongs to is not known"
 			}
-			best = max(best, confidence)
+			if confidence > best {
+				best, why = confidence, reason
+			}
 		}
 	}
 	if best > 0 && !slices.Contains(frame.Flags, flagMinified) {
-		m.function(frame, best, "the finding names this function")
+		m.function(frame, best, why)
 		return true
 	}
 	// The standard library is in every program. In Rust each crate of it is a package.

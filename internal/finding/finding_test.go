@@ -234,6 +234,9 @@ func TestValidate(t *testing.T) {
 		{"version", func(f *witness.Finding) { f.Versions = []string{""} }, "versions[0]"},
 		{"symbol", func(f *witness.Finding) { f.Symbols[1] = witness.SymbolRef{} }, "symbols[1].package"},
 		{"symbol without package", func(f *witness.Finding) { f.Symbols[1].Package = "" }, "symbols[1].package"},
+		{"symbol of no language", func(f *witness.Finding) { f.Symbols[1].Language = "golang" }, "symbols[1].language"},
+		{"symbol whose language is left to the component", func(f *witness.Finding) { f.Symbols[1].Language = "" }, ""},
+		{"symbol of a language without rules", func(f *witness.Finding) { f.Symbols[1].Language = "jvm" }, ""},
 		{"symbol with control", func(f *witness.Finding) { f.Symbols[1].Member = "\x00" }, "symbols[1].member"},
 		{"occurrence", func(f *witness.Finding) { f.Occurrences = []witness.Occurrence{{Namespace: "\x7f"}} }, "occurrences[0].namespace"},
 	} {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -124,6 +126,9 @@ func validate(f *witness.Finding) *FieldError {
 			}
 		}
 		switch r := refOf(&c, s); {
+		case s.Language != "" && !slices.Contains(symbolLanguages, s.Language):
+			// No frame has another language: such a symbol would never be seen, and nobody would know why.
+			return fieldError(errors.New("is not one of "+strings.Join(symbolLanguages, ", ")), "symbols[%d].language", i)
 		case r.pkg == "" && r.member == "":
 			return fieldError(errors.New("is empty, and so is member"), "symbols[%d].package", i)
 		case r.pkg == "" && languageNeedsPackage(r.language):
@@ -143,6 +148,9 @@ func validate(f *witness.Finding) *FieldError {
 	}
 	return nil
 }
+
+// symbolLanguages are those that frames can have.
+var symbolLanguages = []string{"go", "rust", "cxx", "c", "kernel", "jvm", "dotnet", "python", "js"}
 
 func languageNeedsPackage(language string) bool {
 	return language != "c" && language != "cxx" && language != "kernel" && language != ""

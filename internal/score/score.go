@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
@@ -41,7 +42,8 @@ const (
 	breadthWeight = 0.10
 	othersWeight  = 0.25
 
-	maxAsserted = 0.5 // source confidence of asserted evidence
+	maxAsserted  = 0.5 // source confidence of asserted evidence
+	unidentified = 0.5 // identity confidence of what is known by a path, a claim or nothing
 )
 
 // Input is one piece of evidence for a finding: a subject with its match and its hits.
@@ -192,13 +194,21 @@ func (e *evidence) factors() []Factor {
 		finding.LevelLibrary:  "the component was loaded",
 		finding.LevelProcess:  "a binary of the component was started",
 	}[in.Level]
-	version := "the version that ran is affected"
+	version := "what ran is affected: its version is, or all versions are"
 	if in.Version == finding.VersionUnknown {
-		version = "the version that ran is not known"
+		version = "whether the version that ran is affected is not known"
 	}
-	source := "what the source of the evidence is worth"
+	source := "how the evidence was made: 1 by a probe on the function, less for a name that others looked up"
 	if in.Assurance != witness.Measured {
 		source = fmt.Sprintf("the evidence is asserted, which is worth at most %v", maxAsserted)
+	}
+	identity := "how the artifact was identified: 1 by what is in the file itself"
+	if in.Identity <= unidentified {
+		identity = "the artifact is not identified, or only by a path or a claim"
+	}
+	symbol := "the name is that of the function"
+	if in.Symbol < 1 {
+		symbol = "the name could be another function's: it has no package, or was not told with certainty"
 	}
 	recency := "seen just now"
 	if e.age > 0 {
@@ -208,8 +218,8 @@ func (e *evidence) factors() []Factor {
 		{"proximity", e.p, why},
 		{"version", e.v, version},
 		{"source", round(e.source), source},
-		{"identity", round(e.identity), "how the artifact was identified"},
-		{"symbol", round(e.symbol), "how sure the name of the function is"},
+		{"identity", round(e.identity), identity},
+		{"symbol", round(e.symbol), symbol},
 		{"recency", round(e.r), recency},
 		{"hits", round(e.n), count(in.Hits, "hit", "hits") + ", on a logarithmic scale up to 10,000"},
 		{"breadth", round(e.b), fmt.Sprintf("%s, %s, on a logarithmic scale up to 31",
@@ -229,7 +239,7 @@ func ago(age time.Duration) string {
 	if age >= 2*day {
 		return fmt.Sprintf("%d days", age/day)
 	}
-	return age.Round(time.Minute).String()
+	return strings.Replace(age.Round(time.Minute).String(), "m0s", "m", 1)
 }
 
 func band(score float64) string {
@@ -295,6 +305,6 @@ func IdentityConfidence(method string) float64 {
 	case "package-db":
 		return 0.7
 	default:
-		return 0.5
+		return unidentified
 	}
 }

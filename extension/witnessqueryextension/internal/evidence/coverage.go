@@ -402,7 +402,7 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 	if len(c.hosts) > 0 {
 		hours := span.Hours() / float64(len(c.hosts))
 		duration.Value = round(min(1, hours/ScoreSpan.Hours()))
-		duration.Why = fmt.Sprintf("%.1f of the last %.0f hours were watched, the mean of %d hosts", hours, ScoreSpan.Hours(), len(c.hosts))
+		duration.Why = fmt.Sprintf("%.1f of the last %.0f hours were watched, the mean of the hosts that reported: %d", hours, ScoreSpan.Hours(), len(c.hosts))
 	}
 	if c.Truncated {
 		duration.Why += fmt.Sprintf("; only the newest %d records were looked at", MaxCoverage)

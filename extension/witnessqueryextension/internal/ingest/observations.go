@@ -314,6 +314,32 @@ func putPlace(resource pcommon.Map, trace *Trace) {
 	}
 }
 
+// kept checks that what identifies code in a posted trace is still there after canonicalization, which drops what does not
+// have the form it must have: without it the evidence would be of something else, and the caller would not know.
+func kept(record pcommon.Map, stack []witness.Frame, trace *Trace) error {
+	for _, member := range []struct{ posted, attribute, problem string }{
+		{trace.Artifact.PURL, semconv.ArtifactPURL, "artifact.purl: is not a package URL"},
+		{trace.Artifact.Digest, semconv.ArtifactHash, "artifact.digest: is not a digest, sha256:<hex>"},
+		{trace.Artifact.Revision, semconv.VCSRefHeadRevision, "artifact.revision: is not the hash of a commit"},
+	} {
+		if _, ok := record.Get(member.attribute); !ok && member.posted != "" {
+			return errors.New(member.problem)
+		}
+	}
+	if len(stack) != len(trace.Frames) {
+		return nil // a module without frames
+	}
+	for i := range stack {
+		switch posted, module := &trace.Frames[i], &stack[i].Module; {
+		case posted.BuildID != "" && module.BuildID == "":
+			return fmt.Errorf("frames[%d].buildId: is not a build-id in hex", i)
+		case posted.SHA256 != "" && module.SHA256 == "":
+			return fmt.Errorf("frames[%d].sha256: is not 64 hex digits", i)
+		}
+	}
+	return nil
+}
+
 // sight canonicalizes an event and reads what it witnesses. named is the index of the sighting that is evidence of the
 // finding outright: that of vulnerableFunction where it is on the stack, else the innermost.
 func (m *Maker) sight(e *event, trace *Trace) (sightings []witness.Sighting, named int, err error) {
@@ -323,6 +349,9 @@ func (m *Maker) sight(e *event, trace *Trace) (sightings []witness.Sighting, nam
 	}
 	record := e.record()
 	stack := witness.StackOf(record.Attributes())
+	if err := kept(record.Attributes(), stack, trace); err != nil {
+		return nil, 0, err
+	}
 	for i := range stack {
 		if f := &stack[i]; f.Component == "" {
 			f.Component = artifact.PostedComponent(trace.Artifact.PURL, f.Language, f.Package)

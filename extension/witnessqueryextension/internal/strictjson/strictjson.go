@@ -140,6 +140,9 @@ func (c *checker) value(t reflect.Type, path string) error {
 	}
 	delim, ok := token.(json.Delim)
 	if !ok {
+		if token == nil && path == "" { // it would be read as a document without members
+			return at(c.data, 0, "", "is not "+article(t))
+		}
 		return nil
 	}
 	switch {
