@@ -89,7 +89,7 @@ func AppendSightings(dst []Sighting, workload Workload, record plog.LogRecord) (
 		s := base
 		s.Hits, s.HitsError = hits, hitsError
 		s.Witness = Witness{Kind: kind, Frame: frame, Workload: workload, Path: path}
-		if frame.Module.Path == owner {
+		if frame.Module.Path == owner && (owner != "" || frame.Module == stack[0].Module) {
 			s.Artifact = artifact
 		}
 		if !named {

@@ -192,10 +192,11 @@ func timeOf(m pcommon.Map, name string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s: is not an RFC 3339 time", name)
 	}
+	t = t.UTC() // the year is that of UTC
 	if t.Year() < 1970 || t.Year() > 2261 {
 		return time.Time{}, fmt.Errorf("%s: is not between the years 1970 and 2261", name)
 	}
-	return t.UTC(), nil
+	return t, nil
 }
 
 func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // bounded

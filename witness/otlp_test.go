@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -261,6 +262,46 @@ func TestCoverageSurvivesTheWire(t *testing.T) {
 	_, ok, err := CoverageOf(pcommon.NewMap(), event(semconv.EventCall))
 	require.NoError(t, err)
 	assert.False(t, ok)
+}
+
+// TestTimesAreOfUTC: the first year that is held is that of UTC, wherever the sender is.
+func TestTimesAreOfUTC(t *testing.T) {
+	m := pcommon.NewMap()
+	for text, ok := range map[string]bool{
+		"1970-01-01T00:00:00Z":      true,
+		"1970-01-01T05:00:00+14:00": false,
+		"1969-12-31T23:00:00-14:00": true,
+		"2262-01-01T00:00:00Z":      false,
+		"2262-01-01T05:00:00+14:00": true,
+	} {
+		m.PutStr("x", text)
+		at, err := timeOf(m, "x")
+		assert.Equal(t, ok, err == nil, text)
+		assert.True(t, err != nil || at.UnixNano() >= 0, text)
+	}
+}
+
+func TestAConfidenceThatIsNoneIsAbsent(t *testing.T) {
+	for value, want := range map[float64]float64{0.5: 0.5, 1: 1, 1.5: 0, -0.5: 0, math.Inf(1): 0, math.Inf(-1): 0, math.NaN(): 0} {
+		record := event(semconv.EventCall, frame("f", "/a"))
+		stack, _ := record.Attributes().Get(semconv.WitnessStack)
+		stack.Slice().At(0).Map().PutDouble(semconv.FrameConfidence, value)
+		assert.Equal(t, want, StackOf(record.Attributes())[0].Confidence, "%v", value) //nolint:testifylint // exactly
+	}
+}
+
+// TestAnArtifactOfAnUnnamedExecutable: without a path, modules are told apart by what they are.
+func TestAnArtifactOfAnUnnamedExecutable(t *testing.T) {
+	app, libc := frame("f", ""), frame("g", "")
+	app.Module.BuildID, libc.Module.BuildID = "aa", "bb"
+	record := event(semconv.EventCall, app, libc, app)
+	record.Attributes().PutStr(semconv.ArtifactPURL, "pkg:golang/example.com/app@v1")
+	sightings, err := AppendSightings(nil, Workload{}, record)
+	require.NoError(t, err)
+	require.Len(t, sightings, 3)
+	assert.NotEmpty(t, sightings[0].Artifact.PURL)
+	assert.Empty(t, sightings[1].Artifact.PURL)
+	assert.NotEmpty(t, sightings[2].Artifact.PURL)
 }
 
 func TestAlignWindow(t *testing.T) {

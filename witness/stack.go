@@ -14,7 +14,8 @@ import (
 // MaxStack is how many frames of a stack are read; the outermost beyond it are cut. The kernel gives 127.
 const MaxStack = 256
 
-// StackOf reads witness.stack of a record, innermost frame first. Members of a wrong type are read as absent.
+// StackOf reads witness.stack of a record, innermost frame first. Members of a wrong type, and
+// a confidence that is not from 0 to 1, are read as absent.
 func StackOf(record pcommon.Map) []Frame {
 	v, ok := record.Get(semconv.WitnessStack)
 	if !ok || v.Type() != pcommon.ValueTypeSlice {
@@ -86,8 +87,8 @@ func frameOf(m pcommon.Map) Frame {
 				f.Inlined = value.Bool()
 			}
 		case pcommon.ValueTypeDouble:
-			if name == semconv.FrameConfidence {
-				f.Confidence = value.Double()
+			if confidence := value.Double(); name == semconv.FrameConfidence && confidence >= 0 && confidence <= 1 {
+				f.Confidence = confidence
 			}
 		}
 	}

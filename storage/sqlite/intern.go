@@ -179,14 +179,18 @@ func (n *interning) frame(f *witness.Frame, image string) (frameRow, error) {
 	if f.HasOffset {
 		offset = binary.BigEndian.AppendUint64(nil, f.Offset)
 	}
+	confidence := f.Confidence
+	if math.IsNaN(confidence) { // SQLite would make it NULL
+		confidence = 0
+	}
 	digest := digestOf([]string{r.flags, f.Language, f.SymbolSource, string(offset)}, module.id, r.pkg, r.member, r.symbol, file,
-		int64(f.Line), bit(f.Inlined), int64(math.Float64bits(f.Confidence))) //nolint:gosec // bits
+		int64(f.Line), bit(f.Inlined), int64(math.Float64bits(confidence))) //nolint:gosec // bits
 	if id, ok := n.frames.get(digest); ok {
 		r.id = id
 		return r, nil
 	}
 	r.id, _, err = row(n.findFrame, []any{digest[:]}, n.addFrame, []any{digest[:], module.id, r.pkg, r.member, r.symbol, file, f.Line,
-		f.Language, r.flags, offset, bit(f.Inlined), f.SymbolSource, f.Confidence})
+		f.Language, r.flags, offset, bit(f.Inlined), f.SymbolSource, confidence})
 	if err == nil {
 		n.frames.put(digest, r.id)
 	}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -52,6 +53,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"a link learnt later applies to older observations", learntLater},
 		{"measured knowledge stands before asserted", measuredFirst},
 		{"a witness comes back as it is", roundTrip},
+		{"odd values are stored as they are", oddities},
 		{"a row is described by its newest observation", newest},
 		{"subjects are shared by workloads and paths", sharedSubjects},
 		{"filters select", filters},
@@ -757,6 +759,37 @@ func roundTrip(b *bench) {
 	assert.Equal(b, offsetOnly.Witness, page[1].Witness)
 	for _, w := range page {
 		assert.Equal(b, w.ID, w.Witness.ID(), "the identity survives")
+	}
+}
+
+// oddities: what a sender can write must never fail a batch, which would be sent again and again with its neighbours.
+func oddities(b *bench) {
+	for name, change := range map[string]change{
+		"a confidence that is no number": func(o *witness.Observation) { o.Witness.Frame.Confidence = math.NaN() },
+		"an endless confidence":          func(o *witness.Observation) { o.Witness.Frame.Confidence = math.Inf(1) },
+		"a symbol with a zero byte":      func(o *witness.Observation) { o.Witness.Frame.Symbol = "a\x00b" },
+		"a symbol that is no UTF-8":      func(o *witness.Observation) { o.Witness.Frame.Symbol = "a\xff" },
+		"flags that are no UTF-8":        func(o *witness.Observation) { o.Witness.Frame.Flags = []string{"\x00", "\xff"} },
+		"a finding that is no UTF-8":     finding("\xff", "\x00"),
+		"a source that is none":          source("\x00"),
+		"a purl that is none":            artifact("pkg:\xff/%ff@"),
+		"the least line":                 func(o *witness.Observation) { o.Witness.Frame.Line = math.MinInt },
+		"the greatest numbers": func(o *witness.Observation) {
+			o.Hits, o.HitsError, o.Flush = math.MaxInt64, math.MaxInt64, math.MaxInt64
+		},
+		"the longest window": func(o *witness.Observation) {
+			o.WindowStart = time.Unix(0, 0)
+			o.WindowEnd = time.Date(2261, 12, 31, 0, 0, 0, 0, time.UTC)
+		},
+	} {
+		o := observation(change, namespace(name))
+		want := storage.Written{Stored: 1}
+		assert.Equal(b, want, b.deliver(o), name)
+		page, err := b.Witnesses(b.ctx, "", storage.WitnessQuery{Filter: b.all(""), Limit: 1000})
+		require.NoError(b, err, name)
+		assert.True(b, slices.ContainsFunc(page.Witnesses, func(w storage.WitnessTotal) bool {
+			return w.ID == o.ID && (w.Witness.ID() == o.ID || strings.HasSuffix(name, "UTF-8"))
+		}), name)
 	}
 }
 
