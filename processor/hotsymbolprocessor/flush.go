@@ -165,9 +165,11 @@ func (k *packer) losses(entries []lossEntry) {
 			witness.PutResource(resource.Resource().Attributes(), witness.Workload{}, witness.Instance{Host: l.Host})
 			scope := resource.ScopeLogs().AppendEmpty()
 			scope.Scope().SetName(metadata.ScopeName)
+			// A window can end far ahead, and what ends ahead is refused: the gap is up to now.
+			end := max(l.Start, min(l.End, k.now.UnixNano()))
 			coverage := witness.Coverage{
-				Source: l.Source, LossStage: l.Stage, Lost: l.Hits,
-				Start: time.Unix(0, l.Start).UTC(), End: time.Unix(0, l.End+int64(k.flush)).UTC(), //nolint:gosec // a counter
+				Source: l.Source, LossStage: l.Stage, Lost: l.Hits, Assurance: l.Sender.assurance(),
+				Start: time.Unix(0, l.Start).UTC(), End: time.Unix(0, end+int64(k.flush)).UTC(), //nolint:gosec // a counter
 			}
 			k.flush++
 			coverage.Put(scope.LogRecords().AppendEmpty(), k.now)
@@ -340,9 +342,8 @@ func (p *hotSymbol) accepted(b *batch) {
 func (p *hotSymbol) refused(b *batch) bool {
 	t := p.table
 	t.now = time.Now()
-	hits := uint64(0)
-	for _, l := range p.lossesOf(b) {
-		hits = plus(hits, l.Hits)
+	losses, hits := lossesOf(b)
+	for _, l := range losses {
 		t.lose(lossKey{l.Sender, l.Source, l.Stage, l.Host}, l.Start, l.End, l.Hits)
 	}
 	if _, err := p.commit(p.sending); err != nil {
@@ -353,18 +354,33 @@ func (p *hotSymbol) refused(b *batch) bool {
 	return true
 }
 
-// lossesOf is what is lost when a batch is. Losses in it are not lost again.
-func (p *hotSymbol) lossesOf(b *batch) []lossEntry {
-	observations, _ := decodeObservations(b.body) // those before a damaged one
-	out := make([]lossEntry, 0, len(observations))
-	for i := range observations {
-		o := &observations[i]
-		out = append(out, lossEntry{
-			Sender: b.Sender, Source: o.Source, Stage: stageRefused, Host: o.Instance.Host, Hits: o.Hits,
-			Start: o.WindowStart.UnixNano(), End: o.WindowEnd.UnixNano(),
-		})
+// lossesOf is what is lost when a batch is: the hits of its observations, how many there are, and the losses in it, which
+// are to be reported again.
+func lossesOf(b *batch) (out []lossEntry, hits uint64) {
+	logs, err := decodeLogs(b.body)
+	if err != nil {
+		return nil, 0
 	}
-	return out
+	for _, resource := range logs.ResourceLogs().All() {
+		attributes := resource.Resource().Attributes()
+		for _, scope := range resource.ScopeLogs().All() {
+			for _, record := range scope.LogRecords().All() {
+				if c, ok, err := witness.CoverageOf(attributes, record); ok && err == nil {
+					out = append(out, lossEntry{
+						Sender: b.Sender, Source: c.Source, Stage: c.LossStage, Host: c.Instance.Host, Hits: c.Lost,
+						Start: c.Start.UnixNano(), End: c.End.UnixNano(),
+					})
+				} else if o, err := witness.ObservationOf(attributes, record); err == nil {
+					hits = plus(hits, o.Hits)
+					out = append(out, lossEntry{
+						Sender: b.Sender, Source: o.Source, Stage: stageRefused, Host: o.Instance.Host, Hits: o.Hits,
+						Start: o.WindowStart.UnixNano(), End: o.WindowEnd.UnixNano(),
+					})
+				}
+			}
+		}
+	}
+	return out, hits
 }
 
 // hopeless reports whether trying again cannot help: every error that is joined here is permanent.

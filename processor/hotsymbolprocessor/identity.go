@@ -121,7 +121,9 @@ func newIdentities() *identities {
 	}
 }
 
-func (c *identities) size() int { return len(c.frames) + len(c.nodes) + len(c.identified) }
+func (c *identities) size() int {
+	return len(c.frames) + len(c.nodes) + len(c.workloads) + len(c.identified)
+}
 
 func (c *identities) clear() {
 	clear(c.frames)

@@ -156,9 +156,8 @@ func (p *hotSymbol) Shutdown(ctx context.Context) error {
 	if p.client == nil && p.pendingRecords > 0 {
 		hits := uint64(0)
 		for _, b := range p.pending {
-			for _, l := range p.lossesOf(b) {
-				hits = plus(hits, l.Hits)
-			}
+			_, n := lossesOf(b)
+			hits = plus(hits, n)
 		}
 		p.countLost(ctx, "shutdown", hits)
 		err = errors.Join(err, fmt.Errorf("hot_symbol: %d records were not accepted before the end, and there is no storage to keep them", p.pendingRecords))

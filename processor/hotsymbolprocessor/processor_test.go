@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -26,6 +27,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/processor/hotsymbolprocessor/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/processor/hotsymbolprocessor/internal/metadatatest"
+	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -364,10 +366,11 @@ func TestWhatNobodyVouchesForIsAsserted(t *testing.T) {
 	p := start(t, next, store, nil)
 	next.failWith(errDown)
 	peer := client.Info{Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}}
-	require.NoError(t, p.ConsumeLogs(client.NewContext(context.Background(), peer), logsOf(event{at: noon, symbol: "network"})))
-	consume(t, p, event{at: noon, symbol: "own"})
+	late := func(n int64) event { return event{at: noon.Add(-time.Hour), symbol: "late", hits: n} }
+	require.NoError(t, p.ConsumeLogs(client.NewContext(context.Background(), peer), logsOf(event{at: noon, symbol: "network"}, late(1))))
+	consume(t, p, event{at: noon, symbol: "own"}, late(2))
 	peer.Auth = authData{Name: "agent"}
-	require.NoError(t, p.ConsumeLogs(client.NewContext(context.Background(), peer), logsOf(event{at: noon, symbol: "known"})))
+	require.NoError(t, p.ConsumeLogs(client.NewContext(context.Background(), peer), logsOf(event{at: noon, symbol: "known"}, late(3))))
 	crash(p)
 	next.failWith(nil)
 	stop(t, start(t, next, store, nil))
@@ -376,6 +379,10 @@ func TestWhatNobodyVouchesForIsAsserted(t *testing.T) {
 		got[o.Witness.Frame.Member] = o.Assurance
 	}
 	assert.Equal(t, map[string]witness.Assurance{"network": witness.Asserted, "own": witness.Measured, "known": witness.Measured}, got)
+	for _, c := range next.losses {
+		assert.Equal(t, got[map[uint64]string{1: "network", 2: "own", 3: "known"}[c.Lost]], c.Assurance)
+	}
+	assert.Len(t, next.losses, 3)
 }
 
 func TestVariantsHaveKeysOfTheirOwn(t *testing.T) {
@@ -492,6 +499,18 @@ func TestFullTableIsFlushedEarly(t *testing.T) {
 	assert.Equal(t, uint64(50), next.hits()["A call"])
 }
 
+// TestSkippedEventsFillNothing: what is known of workloads is bounded, also where no event of theirs is counted.
+func TestSkippedEventsFillNothing(t *testing.T) {
+	p := start(t, newSink(t), nil, func(c *Config) { c.MaxWitnesses = 1 })
+	for i := range 10_000 {
+		logs := logsOf(event{at: noon})
+		logs.ResourceLogs().At(0).Resource().Attributes().PutStr(semconv.K8SNamespaceName, fmt.Sprint(i))
+		require.NoError(t, p.ConsumeLogs(context.Background(), logs))
+	}
+	assert.Less(t, len(p.table.ids.workloads), 5_000)
+	stop(t, p)
+}
+
 func TestBackPressure(t *testing.T) {
 	next := newSink(t)
 	p := start(t, next, nil, func(c *Config) { c.MaxWitnesses = 2 })
@@ -531,6 +550,46 @@ func TestRefusedForGoodIsLoss(t *testing.T) {
 	assert.Empty(t, next.all())
 	assert.Equal(t, map[string]uint64{stageRefused: 4}, next.lost())
 	assert.Len(t, next.losses, 2)
+}
+
+// TestRefusedLossIsLostAgain: loss that is refused is reported until somebody takes it.
+func TestRefusedLossIsLostAgain(t *testing.T) {
+	for name, store := range map[string]component.Component{"in memory": nil, "in the checkpoint": newMemory()} {
+		t.Run(name, func(t *testing.T) {
+			next := newSink(t)
+			p := start(t, next, store, nil)
+			consume(t, p, event{at: noon, symbol: "A"})
+			consume(t, p, event{at: noon.Add(-time.Hour), symbol: "B", hits: 3})
+			next.failWith(consumererror.NewPermanent(errDown))
+			for range 3 {
+				p.flushAll(t)
+				sent(t, p)
+			}
+			next.failWith(nil)
+			stop(t, p)
+			assert.Equal(t, map[string]uint64{stageLate: 3, stageRefused: 1}, next.lost())
+			for _, c := range next.losses {
+				assert.Equal(t, "node-1", c.Instance.Host)
+				assert.True(t, strings.HasSuffix(c.Source, "/tetragon"))
+			}
+		})
+	}
+}
+
+// TestLossEndsNow: a storage refuses what ends in the future, and a window can.
+func TestLossEndsNow(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, func(c *Config) { c.Window, c.AllowedLateness = day, 0 })
+	now := time.Now()
+	consume(t, p, event{at: now.Add(time.Minute), symbol: "A"}, event{at: now, symbol: "late"}, event{at: now.Add(time.Hour), symbol: "ahead"})
+	p.flushAll(t)
+	sent(t, p)
+	require.Len(t, next.losses, 2)
+	for _, c := range next.losses {
+		assert.False(t, c.End.After(time.Now().Add(storage.MaxAhead)), c.LossStage)
+		assert.False(t, c.End.Before(c.Start), c.LossStage)
+	}
+	stop(t, p)
 }
 
 func TestHopeless(t *testing.T) {

@@ -44,6 +44,14 @@ func (s sender) trust() string {
 	return strconv.FormatBool(s.Authenticated) + strconv.FormatBool(s.Unvouched)
 }
 
+// assurance is what a sender's losses are worth.
+func (s sender) assurance() witness.Assurance {
+	if s.Unvouched {
+		return witness.Asserted
+	}
+	return witness.Measured
+}
+
 // originKey is a source of events: the sender and the witness.source of its events.
 type originKey struct {
 	sender sender
