@@ -155,7 +155,10 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 			reason := "the finding names this function"
 			if ref.bare() && !c.same {
 				confidence *= symbolBareName
-				reason = "the finding names a function of this name; which component it belongs to is not known"
+				reason = "the finding names a function of this name; which component the one that ran belongs to is not known"
+				if f.Component == "" {
+					reason = "the finding names a function of this name, in whatever component"
+				}
 			}
 			if confidence > best {
 				best, why = confidence, reason

@@ -194,6 +194,9 @@ func (e *evidence) factors() []Factor {
 		finding.LevelLibrary:  "the component was loaded",
 		finding.LevelProcess:  "a binary of the component was started",
 	}[in.Level]
+	if in.Symbol < 1 && in.Level == finding.LevelFunction {
+		why = "a function with a name that the finding has ran"
+	}
 	version := "what ran is affected: its version is, or all versions are"
 	if in.Version == finding.VersionUnknown {
 		version = "whether the version that ran is affected is not known"

@@ -115,6 +115,7 @@ func TestFactors(t *testing.T) {
 	assert.Positive(t, values["corroboration"])
 	assert.Contains(t, result.Factors[5].Why, "14 days ago")
 	result = Score(now, []Input{input(func(in *Input) { in.Identity, in.Symbol, in.LastSeen = 0.5, 0.8, now.Add(-163*time.Minute) })})
+	assert.Equal(t, "a function with a name that the finding has ran", result.Factors[0].Why)
 	assert.Equal(t, "the artifact is not identified, or only by a path or a claim", result.Factors[3].Why)
 	assert.Contains(t, result.Factors[4].Why, "could be another function's")
 	assert.Contains(t, result.Factors[5].Why, "last seen 2h43m ago")
