@@ -15,6 +15,9 @@ import (
 // ErrID is the error of a record whose witness.id is not the identity of what it describes.
 var ErrID = errors.New(semconv.WitnessID + " is not the id of this witness")
 
+// MaxWindow is the longest window: one observation of a longer one would make every timeline it is in as coarse.
+const MaxWindow = 24 * time.Hour
+
 // AppendObservations writes observations as runtime.observation records, one ResourceLogs for each workload and instance.
 func AppendObservations(logs plog.Logs, scope, version string, now time.Time, observations []Observation) {
 	type place struct {
@@ -139,6 +142,8 @@ func (o *Observation) Validate() error {
 		return fmt.Errorf("%s: is not one of workload, injected, self, unknown", semconv.WitnessOrigin)
 	case !o.WindowEnd.After(o.WindowStart):
 		return fmt.Errorf("%s: is not after %s", semconv.WitnessWindowEnd, semconv.WitnessWindowStart)
+	case o.WindowEnd.Sub(o.WindowStart) > MaxWindow:
+		return fmt.Errorf("%s: is more than a day after %s", semconv.WitnessWindowEnd, semconv.WitnessWindowStart)
 	case !AlignWindow(o.WindowStart, o.WindowEnd.Sub(o.WindowStart)).Equal(o.WindowStart):
 		return fmt.Errorf("%s: is not aligned", semconv.WitnessWindowStart)
 	case o.LastSeen.Before(o.WindowStart) || !o.LastSeen.Before(o.WindowEnd):

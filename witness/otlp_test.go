@@ -207,7 +207,11 @@ func TestObservationOfRefuses(t *testing.T) {
 		semconv.WitnessWindowEnd:   func(m pcommon.Map) { m.PutStr(semconv.WitnessWindowEnd, "2000-01-01T00:00:00Z") },
 		semconv.WitnessLastSeen:    func(m pcommon.Map) { m.PutStr(semconv.WitnessLastSeen, "2200-01-01T00:00:00Z") },
 		semconv.WitnessFirstSeen:   func(m pcommon.Map) { m.PutStr(semconv.WitnessFirstSeen, "2200-01-01T00:00:00Z") },
-		"year":                     func(m pcommon.Map) { m.PutStr(semconv.WitnessWindowStart, "0001-01-01T00:00:00Z") },
+		"a window longer than a day": func(m pcommon.Map) {
+			m.PutStr(semconv.WitnessWindowStart, "1970-01-01T00:00:00Z")
+			m.PutStr(semconv.WitnessWindowEnd, "2200-01-01T00:00:00Z")
+		},
+		"year": func(m pcommon.Map) { m.PutStr(semconv.WitnessWindowStart, "0001-01-01T00:00:00Z") },
 	}
 	for name, change := range change {
 		t.Run(name, func(t *testing.T) {

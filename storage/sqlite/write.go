@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
@@ -228,6 +229,7 @@ func (w *writer) name(tenant, principal int64, finding string, id, received int6
 	if finding == "" {
 		return nil
 	}
+	finding = strings.ToValidUTF8(finding, "\uFFFD") // as its JSON has it, so that pages of findings end
 	text, err := w.text(finding)
 	if err != nil {
 		return err

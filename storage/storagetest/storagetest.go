@@ -770,16 +770,16 @@ func oddities(b *bench) {
 		"a symbol with a zero byte":      func(o *witness.Observation) { o.Witness.Frame.Symbol = "a\x00b" },
 		"a symbol that is no UTF-8":      func(o *witness.Observation) { o.Witness.Frame.Symbol = "a\xff" },
 		"flags that are no UTF-8":        func(o *witness.Observation) { o.Witness.Frame.Flags = []string{"\x00", "\xff"} },
-		"a finding that is no UTF-8":     finding("\xff", "\x00"),
+		"a finding that is no UTF-8":     finding("\xfe", "\xff", "\x00"),
 		"a source that is none":          source("\x00"),
 		"a purl that is none":            artifact("pkg:\xff/%ff@"),
 		"the least line":                 func(o *witness.Observation) { o.Witness.Frame.Line = math.MinInt },
 		"the greatest numbers": func(o *witness.Observation) {
 			o.Hits, o.HitsError, o.Flush = math.MaxInt64, math.MaxInt64, math.MaxInt64
 		},
-		"the longest window": func(o *witness.Observation) {
-			o.WindowStart = time.Unix(0, 0)
-			o.WindowEnd = time.Date(2261, 12, 31, 0, 0, 0, 0, time.UTC)
+		"a window of a day": func(o *witness.Observation) {
+			o.WindowStart = noon.Add(-12 * time.Hour)
+			o.WindowEnd = o.WindowStart.Add(24 * time.Hour)
 		},
 	} {
 		o := observation(change, namespace(name))
@@ -790,6 +790,15 @@ func oddities(b *bench) {
 		assert.True(b, slices.ContainsFunc(page.Witnesses, func(w storage.WitnessTotal) bool {
 			return w.ID == o.ID && (w.Witness.ID() == o.ID || strings.HasSuffix(name, "UTF-8"))
 		}), name)
+	}
+	for after, i := "", 0; ; i++ {
+		page, err := b.Findings(b.ctx, "", storage.FindingQuery{After: after, Limit: 1})
+		require.NoError(b, err)
+		if !page.More {
+			break
+		}
+		require.Less(b, i, 10, "pages of findings end")
+		after = page.Findings[0].ID
 	}
 }
 
