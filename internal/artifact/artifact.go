@@ -216,14 +216,14 @@ func (f *Facts) Method() string {
 }
 
 // main is the main module; for Go's own commands the toolchain, as the Go vulnerability database names it. A binary
-// built outside a module is its package.
+// built outside a module is its package, unless that is but a directory (_/home/...).
 func (f *Facts) main() Module {
 	switch {
 	case f.Main.Path != "":
 		return f.Main
 	case within(f.MainPackage, "cmd"):
 		return Module{"toolchain", f.GoVersion}
-	case strings.Contains(f.MainPackage, "/"):
+	case strings.Contains(f.MainPackage, "/") && !strings.HasPrefix(f.MainPackage, "_/"):
 		return Module{Path: f.MainPackage}
 	default:
 		return Module{}
@@ -290,10 +290,11 @@ func (f *Facts) module(pkg string) (Module, bool) {
 	}
 }
 
-// standard reports whether pkg is of the Go distribution: no other import path may begin with an element without a dot.
+// standard reports whether pkg is of the Go distribution: no other import path may begin with an element without a dot,
+// and _ is a directory.
 func standard(pkg string) bool {
 	first, _, _ := strings.Cut(pkg, "/")
-	return first != "" && !strings.Contains(first, ".")
+	return first != "" && first != "_" && !strings.Contains(first, ".")
 }
 
 func within(pkg, path string) bool {

@@ -86,6 +86,10 @@ func TestComponentOfUnusualBinaries(t *testing.T) {
 	assert.Equal(t, "pkg:golang/shop", Component(dotless, "go", "shop/internal/cart"))
 	outside := build(debug.BuildInfo{GoVersion: "go1.26.8", Path: "example.com/x/cmd/y"})
 	assert.Equal(t, "pkg:golang/example.com/x/cmd/y", Component(outside, "go", "main"))
+	directory := build(debug.BuildInfo{GoVersion: "go1.26.8", Path: "_/home/alice/x"})
+	assert.Empty(t, Component(directory, "go", "main"))
+	assert.Empty(t, Component(directory, "go", "_/home/alice/x"))
+	assert.Equal(t, witness.Artifact{Method: MethodPath}, directory.Artifact())
 	c := &Facts{Note: Note{"deb", "debian", "openssl", "3.0.19-1~deb12u2"}}
 	assert.Equal(t, "pkg:deb/debian/openssl@3.0.19-1~deb12u2", Component(c, "c", ""))
 	assert.Empty(t, Component(&Facts{}, "c", ""))

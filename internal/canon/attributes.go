@@ -2,6 +2,7 @@ package canon
 
 import (
 	"math"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,10 +171,12 @@ func (w *work) path(name, raw string) (string, bool) {
 	if p.Deleted && (name == semconv.ProcessExecutablePath || raw == w.firstModule) {
 		w.deleted = true
 	}
-	if !p.Collapsed {
+	if raw = withoutDeleted(raw); !p.Collapsed {
+		if path.Base(p.Canonical) != path.Base(raw) {
+			w.folded = append(w.folded, raw)
+		}
 		return p.Canonical, p.Canonical != ""
 	}
-	raw = withoutDeleted(raw)
 	w.folded = append(w.folded, raw)
 	if slices.Contains(w.named, raw) {
 		return privacy.Instance(w.c.key, p.Canonical, raw), true
@@ -189,7 +192,7 @@ func withoutDeleted(raw string) string {
 	return raw
 }
 
-// executableName hides the name of an executable whose path collapsed.
+// executableName hides the name of an executable whose path collapsed, or ended in what was private.
 func (w *work) executableName(attributes pcommon.Map) {
 	v, ok := attributes.Get(semconv.ProcessExecutableName)
 	if !ok {

@@ -272,7 +272,7 @@ type work struct {
 	created     string
 	source      string
 	named       []string // raw paths of files whose content is known, by build-id or digest
-	folded      []string // raw paths that collapsed
+	folded      []string // raw paths that collapsed, or whose last element was private
 	deleted     bool     // the executable, or the module of the first frame
 	firstModule string   // raw, of the first frame
 	firstSymbol string

@@ -104,6 +104,9 @@ func TestAttributes(t *testing.T) {
 		{"purl", nil, semconv.ArtifactPURL, "pkg:deb/debian/libssl3@3.0.11-1~deb12u2?arch=amd64&distro=debian-12", "pkg:deb/debian/libssl3@3.0.11-1~deb12u2?arch=amd64&distro=debian-12"},
 		{"purl with credentials", nil, semconv.ArtifactPURL, "pkg:npm/a@1?repository_url=https:%2F%2Fu:pw123@example.com", nil},
 		{"purl with a key", nil, semconv.ArtifactPURL, "pkg:npm/a@1?password=hunter2", nil},
+		{"purl with a file of a user", nil, semconv.ArtifactPURL, "pkg:generic/a@1?download_url=file:%2F%2F%2Fhome%2Falice%2Fa.tgz", nil},
+		{"purl with a checksum", nil, semconv.ArtifactPURL, "pkg:generic/a@1?checksum=" + digest, "pkg:generic/a@1?checksum=" + digest},
+		{"purl of a directory", nil, semconv.ArtifactPURL, "pkg:golang/_/home/alice/x", nil},
 		{"digest", nil, semconv.ArtifactHash, digest, digest},
 		{"revision", nil, semconv.VCSRefHeadRevision, "8adc0f041b8e7ad1d30e29cc59c6ae7a15e19828", "8adc0f041b8e7ad1d30e29cc59c6ae7a15e19828"},
 		{"conflicts", nil, semconv.WitnessArtifactConflicts, []any{purl, digest, "at 0x7ffd1c2b3a40"}, []any{purl, digest, "at <addr>"}},
@@ -393,4 +396,18 @@ func TestConfigValidate(t *testing.T) {
 			require.Error(t, err)
 		})
 	}
+}
+
+// TestExecutableNameThatIsAUser has an executable file where a home directory should be.
+func TestExecutableNameThatIsAUser(t *testing.T) {
+	logs, record := single(t, semconv.EventExec, nil, map[string]any{
+		semconv.ProcessExecutableName: "alice", semconv.ProcessExecutablePath: "/home/alice",
+		semconv.WitnessStack: []any{frame("module", "/home/alice")},
+	})
+	c := newCanonicalizer(t, nil)
+	c.Logs(logs)
+	assert.NotContains(t, same(t, logs), "alice")
+	name, _ := record.Attributes().Get(semconv.ProcessExecutableName)
+	assert.Equal(t, "/home/<user>", name.Str())
+	requireStable(t, c, logs)
 }

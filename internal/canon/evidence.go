@@ -83,7 +83,12 @@ func isPURL(text string) bool {
 		return false
 	}
 	plain, err := url.PathUnescape(text)
-	return err == nil && privacy.IsClean(plain)
+	if err != nil || strings.HasPrefix(plain, "pkg:golang/_/") {
+		return false
+	}
+	// Qualifiers hold URLs and file names.
+	_, qualifiers, _ := strings.Cut(plain, "?")
+	return privacy.IsClean(plain) && privacy.Name(qualifiers) == qualifiers
 }
 
 // isHex reports whether text is size hex digits.

@@ -75,7 +75,7 @@ type Report struct {
 const (
 	// unknownFor is how long it is remembered that nothing is known.
 	unknownFor = 5 * time.Second
-	// queued modules and open files that wait for a worker.
+	// queued modules and open files that wait for a worker; as many modules wait for the hash of one file.
 	queuedModules, queuedHashes = 1024, 64
 )
 
@@ -270,6 +270,10 @@ func (c *Correlator) look(q *question) {
 	}
 	if f.hashing {
 		_ = o.Close() // only read
+		if len(f.waiting) >= queuedModules {
+			c.finish(q, f.answer(Busy))
+			return
+		}
 	} else {
 		select {
 		case c.hashes <- &hashing{o, f}:

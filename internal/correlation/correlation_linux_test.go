@@ -556,6 +556,61 @@ func TestBuildIDsOfLoadsAreLearnt(t *testing.T) {
 	assert.Equal(t, frame, witness.StackOf(otherStart)[0])
 }
 
+// TestWhatIsTooLong has texts that a sender can make as long as it likes, and that the caches would hold.
+func TestWhatIsTooLong(t *testing.T) {
+	c := newCorrelator(t)
+	exe, err := os.Readlink("/proc/self/exe")
+	require.NoError(t, err)
+	long := "/" + strings.Repeat("x", 1<<16)
+	logs := plog.NewLogs()
+	load := func(host, path, buildID string) {
+		record(logs, host, semconv.EventLoad, exe, os.Getpid(), time.Now(), witness.Frame{Module: witness.Module{Path: path, BuildID: buildID}})
+	}
+	load(host, long, "abcd")
+	load(host, "/usr/lib/a.so", long)
+	load(long, "/usr/lib/a.so", "abcd")
+	record(logs, host, semconv.EventSample, long, os.Getpid(), time.Now(), module("/usr/lib/a.so"))
+	c.Apply(t.Context(), logs)
+	for _, k := range c.answers.Keys() {
+		assert.Less(t, len(k.path)+len(k.exe), 1<<14)
+	}
+	for _, k := range c.learned.Keys() {
+		id, _ := c.learned.Peek(k)
+		assert.Less(t, len(k.path)+len(k.host)+len(id), 1<<14)
+	}
+}
+
+// TestManyWaitForOneHash has a file that is never read to its end, and ever more processes that run it.
+func TestManyWaitForOneHash(t *testing.T) {
+	c := newCorrelator(t)
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, []byte("no ELF, so only its hash identifies it"), 0o600))
+	hashing := &file{read: &artifact.Facts{}, hashing: true}
+	c.open = func(key) (*opened, Reason) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, Unreadable
+		}
+		id, err := identify(f)
+		if err != nil {
+			return nil, Unreadable
+		}
+		c.files.ContainsOrAdd(id, hashing)
+		return &opened{f, id}, ""
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for pid := range 3 * queuedModules {
+		logs := plog.NewLogs()
+		record(logs, host, semconv.EventExec, "/bin/true", pid+1, time.Now(), module("/bin/true"))
+		c.Apply(ended, logs)
+	}
+	require.Eventually(t, func() bool { return len(c.modules) == 0 }, 20*time.Second, time.Millisecond)
+	require.NoError(t, c.Close(context.Background()))
+	assert.LessOrEqual(t, len(hashing.waiting), queuedModules)
+	assert.LessOrEqual(t, len(c.asked), queuedModules)
+}
+
 func TestConflicts(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shop")

@@ -14,8 +14,11 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// maxConflicts bounds the disagreements kept of one record.
-const maxConflicts = 16
+const (
+	maxConflicts = 16 // disagreements kept of one record
+	// Texts of events that are longer than any path, host or build-id name none: the caches would hold them.
+	maxPath, maxHost, maxBuildID = 4096, 256, 128 // bytes
+)
 
 // batch is one Apply.
 type batch struct {
@@ -136,7 +139,7 @@ func (c *Correlator) event(host string, record plog.LogRecord) event {
 	switch {
 	case text(m, semconv.WitnessAssurance) == string(witness.Asserted):
 		e.reason = Asserted
-	case e.pid == 0 || e.created == 0 || !strings.HasPrefix(e.exe, "/"):
+	case e.pid == 0 || e.created == 0 || !strings.HasPrefix(e.exe, "/") || len(e.exe) > maxPath:
 		e.reason = NoProcess
 	case host != "" && host != c.options.Host:
 		e.reason = OtherHost
@@ -162,7 +165,7 @@ func (e *event) learnt(path string) learnedKey {
 func (b *batch) collect(e *event) {
 	if e.name == semconv.EventLoad && e.pid != 0 && e.created != 0 && e.reason != Asserted {
 		if frame, ok := e.frame(0); ok {
-			if path, id := modulePath(frame), text(frame, semconv.FrameBuildID); path != "" && id != "" && b.c.learned.Add(e.learnt(path), id) {
+			if path, id := modulePath(frame), text(frame, semconv.FrameBuildID); path != "" && id != "" && len(id) <= maxBuildID && len(e.host) <= maxHost && b.c.learned.Add(e.learnt(path), id) {
 				b.c.evicted.Add(1)
 			}
 		}
@@ -219,7 +222,7 @@ func (b *batch) ask(k key) {
 // modulePath is the path of a frame's module, empty when it is no file, as [kernel] and [vdso].
 func modulePath(frame pcommon.Map) string {
 	path := withoutDeleted(text(frame, semconv.FrameModule))
-	if !strings.HasPrefix(path, "/") {
+	if !strings.HasPrefix(path, "/") || len(path) > maxPath {
 		return ""
 	}
 	return path

@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"path"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -36,6 +37,9 @@ func CanonicalPath(raw string) Path {
 	}
 	if isInstance(p.Canonical) {
 		return p
+	}
+	if strings.Contains(p.Canonical, "/../") || strings.Contains(p.Canonical, "/./") {
+		p.Canonical = path.Clean(p.Canonical)
 	}
 	// A rule may uncover what folds again; a path that does not settle is none.
 	folded, collapsed := p.Canonical, false
@@ -77,7 +81,7 @@ func isInstance(p string) bool {
 
 var (
 	// temporary directories: what is below them has a name of its own.
-	temporary = regexp.MustCompile(`^(?:/private)?/(?:tmp|var/tmp|dev/shm|run/shm|var/folders)(?:/+|$)|^(?i:[a-z]:[\\/]+(?:windows[\\/]+)?te?mp[\\/])`)
+	temporary = regexp.MustCompile(`^(?:/private)?/(?:tmp|var/tmp|usr/tmp|dev/shm|run/shm|var/folders)(?:/+|$)|^(?i:[a-z]:[\\/]+(?:windows[\\/]+)?te?mp[\\/])`)
 	// windowsTemporary is below a user's home.
 	windowsTemporary = regexp.MustCompile(`(?i)[\\/]appdata[\\/]+local[\\/]+temp(?:[\\/]|$)`)
 	memfd            = regexp.MustCompile(`^/*memfd:|^/SYSV[0-9a-fA-F]{8}$|^/dev/zero$|^/anon_hugepage$`)
@@ -85,12 +89,15 @@ var (
 	// processRoot leads to the root of a process, containerRoot to that of a container: rules begin anew behind them.
 	processRoot   = regexp.MustCompile(`^/proc/(?:\d+|<pid>)(?:/task/\d+)?/(?:root|cwd)/`)
 	containerRoot = regexp.MustCompile(`^(/(?:[^/]+/)*?(?:docker/(?:overlay2|overlay|aufs/\w+)|storage/overlay|docker/rootfs/overlayfs|k8s\.io|moby|default|snapshots|containers|sandboxes)/)([0-9a-zA-Z<>_-]+)((?:/(?:merged|diff|fs|rootfs|root))/|/(?:merged|diff|fs|rootfs)$)`)
-	homes         = regexp.MustCompile(`^(/(?:(?:var|export|usr|mnt|data|nfs|srv|vol|private|System/Volumes/Data)/)?(?:home|Users)/+)[^/]+`)
-	media         = regexp.MustCompile(`^((?:/run)?/media/)[^/]+/`)
-	windowsHomes  = regexp.MustCompile(`(?i)^((?:[\\/]{2}[?.][\\/])?[a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/]+`)
-	tilde         = regexp.MustCompile(`^~[^/\\]*`)
-	share         = regexp.MustCompile(`^\\\\[^\\?.<][^\\]*\\`)
-	podDirectory  = regexp.MustCompile(`(/kubelet/pods/)[^/]+`)
+	// otherRoot is another way to write a root: that of the host in a container, a URL, the way up from somewhere, and how
+	// Go names packages outside of modules.
+	otherRoot    = regexp.MustCompile(`^(?:/(?:host|hostfs|host-root|rootfs|sysroot|newroot|run/host|var/lib/snapd/hostfs)|file://|(?:\.\.?/)*\.\.?|_)/`)
+	homes        = regexp.MustCompile(`^(/(?:(?:var|export|usr|mnt(?:/[^/]+)?|data|nfs|srv|vol|private|System/Volumes/Data)/)?(?:home|Users)/+)[^/]+`)
+	media        = regexp.MustCompile(`^((?:/run)?/media/)[^/]+/`)
+	windowsHomes = regexp.MustCompile(`(?i)^((?:[\\/]{2}[?.][\\/])?[a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/]+`)
+	tilde        = regexp.MustCompile(`^~[^/\\]*`)
+	share        = regexp.MustCompile(`^\\\\[^\\?.<][^\\]*\\`)
+	podDirectory = regexp.MustCompile(`(/kubelet/pods/)[^/]+`)
 	// foldHints are in every path that fold changes, but for long ones and those that do not begin with a slash.
 	foldHints = hintsOf("//", "/tmp", "/private/", "/var/folders", "/dev/", "/run/", "memfd:", "/SYSV", "/anon_hugepage", "/proc/", "/home/", "/Users/",
 		"/media/", "/pods/", "/merged", "/diff", "/fs", "/rootfs", "/root")
@@ -99,7 +106,7 @@ var (
 
 // fold applies the rules at the root that p begins at.
 func fold(p string, depth int) (folded string, collapsed bool) {
-	if p == "" || p[0] != '/' && p[0] != '\\' && p[0] != '~' && p[0] != 'm' && (len(p) < 2 || p[1] != ':') {
+	if p == "" || strings.IndexByte(`/\~m._`, p[0]) < 0 && !strings.HasPrefix(p, "file:") && (len(p) < 2 || p[1] != ':') {
 		return p, false
 	}
 	if p[0] == '/' && len(p) <= 64 && !foldHints.in(p, bytesOf(p)) {
@@ -116,6 +123,13 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 			}
 			kind := p[strings.LastIndexByte(p[:at[1]-1], '/') : at[1]-1]
 			return "/proc/" + PID + kind + rest, false
+		}
+		if at := otherRoot.FindStringIndex(p); at != nil {
+			rest, collapsed := fold(p[at[1]-1:], depth+1)
+			if collapsed {
+				return rest, true
+			}
+			return p[:at[1]-1] + rest, false
 		}
 		if at := containerRoot.FindStringSubmatchIndex(p); at != nil {
 			end := at[1]

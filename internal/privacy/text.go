@@ -66,6 +66,7 @@ var rules = []rule{
 	{inText | inName, hintsOf("bearer ", "basic ", "authorization"), true, regexp.MustCompile(`(?i)\b(bearer|basic|authorization: ?[a-z]+|x-[a-z-]*(?:key|token):) +[A-Za-z0-9+/._~=-]{6,}`), "${1} " + Secret},
 	{always, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}["']?\s?=\s?)` + value), "${1}" + Secret},
 	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,3}(?:["']\s?:\s?|:\s))` + value), "${1}" + Secret},
+	{inText | inName | inPath, keyHints, true, regexp.MustCompile(`(?i)("(?:key|name)"\s*:\s*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}"\s*,\s*"value"\s*:\s*)"(?:[^"\\<]|\\.)*"?`), "${1}" + Secret},
 	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|\s)--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}\s+)` + value), "${1}" + Secret},
 	{inText, hintsOf("mysql", "mariadb", "sshpass", "redis-cli", "openssl", "ldap", "zip ", "7z "), false, regexp.MustCompile(`(\b(?:mysql\w*|mariadb\w*|sshpass|redis-cli|openssl|ldap\w+|zip|7z)\b[^|;\n<]*?\s-(?:[apkPwW]|pass[a-z]*))( ?)(?:[^\s<|;-][^\s<|;]*)`), "${1}${2}" + Secret},
 	{inText, hintsOf(" -u", " --user", " --proxy-user"), false, regexp.MustCompile(`(\s(?:-u|--user|--proxy-user)[ =]?)[^\s:<]+:[^\s<]+`), "${1}" + Secret},
@@ -99,7 +100,7 @@ var (
 // temporary names. It is the last net: structured fields are removed, not scrubbed. Text(Text(s)) == Text(s).
 func Text(s string) string { return scrub(s, inText) }
 
-// Name does the same to a name, version or tag, where numbers with dots are no IP addresses. Name(Name(s)) == Name(s).
+// Name does the same to a name, version or tag, where numbers with dots are no IP addresses, but those with colons are. Name(Name(s)) == Name(s).
 func Name(s string) string { return scrub(s, inName) }
 
 // HasToken reports whether s contains a secret that is known by its form alone.
@@ -165,21 +166,22 @@ func once(s string, where use) string {
 			foldedPresent = present.fold()
 		}
 	}
-	if where == inText {
-		s = network(s)
+	if where != inFact {
+		s = network(s, where != inText)
 	}
 	return addresses(s)
 }
 
-// network replaces IP addresses, the loopback and unspecified ones apart, and hardware addresses.
-func network(s string) string {
-	if strings.Count(s, ".") < 3 && strings.Count(s, ":") < 2 {
+// network replaces IP addresses, the loopback and unspecified ones apart, and hardware addresses. Where numbers with dots
+// can be versions, only those with colons are.
+func network(s string, versions bool) string {
+	if colons := strings.Count(s, ":") >= 2; !colons && (versions || strings.Count(s, ".") < 3) {
 		return s
 	}
 	var out []byte
 	done := 0
 	for i := 0; i < len(s); {
-		if !isHex(s[i]) && s[i] != ':' || i > 0 && isWord(s[i-1]) {
+		if !isHex(s[i]) && !strings.HasPrefix(s[i:], "::") || i > 0 && isWord(s[i-1]) {
 			i++
 			continue
 		}
@@ -191,7 +193,7 @@ func network(s string) string {
 		next := i + len(token)
 		// 1.2.3.4-1ubuntu2 is a version, 1.2.3.4:80 and 10.0.0.1/8 are not.
 		clean := next == len(s) || !isWord(s[next]) && s[next] != '-' && s[next] != '+' && s[next] != '~' && s[next] != '_'
-		if clean && (i == 0 || strings.IndexByte("-_+~@.", s[i-1]) < 0 || s[i-1] == '@') && isNetwork(token) {
+		if clean && (i == 0 || strings.IndexByte("-_+~@.", s[i-1]) < 0 || s[i-1] == '@') && (!versions || strings.Count(token, ":") >= 2) && isNetwork(token) {
 			out = append(append(out, s[done:i]...), Net...)
 			done = next
 		}

@@ -122,8 +122,11 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"sentence without language", "", "the password is hunter2"},
 		{"path", C, "/home/alice/x"},
 		{"path as Go", Go, "/home/alice/x.Func"},
+		{"directory as Go package", Go, "_/home/alice/x.(*T).Func"},
+		{"directory as Go package without language", "", "_/home/alice/x.Func"},
 		{"URL", Go, "https://u:p@example.com/x.Func"},
 		{"mail", Go, "alice@example.com/x.Func"},
+		{"mail that goes on", C, "__dtrace_alice@example.com___p2"},
 		{"query", Go, "example.com/x?token=abc.Func"},
 		{"file name", "", "config.json"},
 		{"host name", C, "db.internal.example"},
@@ -164,6 +167,7 @@ func TestCanonicalRefuses(t *testing.T) {
 func TestCanonicalFrameRefuses(t *testing.T) {
 	for _, c := range []struct{ name, language, pkg, member string }{
 		{"no member", Go, "net/http", ""},
+		{"directory as package", Go, "_/home/alice/x", "Func"},
 		{"pointer", Go, "net/http", "(*conn).serve"},
 		{"closure", Go, "net/http", "Get.func1"},
 		{"three parts", Go, "net/http", "a.b.c"},

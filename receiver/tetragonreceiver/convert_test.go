@@ -740,6 +740,19 @@ func TestThrottling(t *testing.T) {
 	assert.Equal(t, [][]time.Time{{at(11), at(20)}, {at(20), at(30)}}, gaps)
 }
 
+// TestThrottledUsers has two cgroups of the same name once the user ids are gone.
+func TestThrottledUsers(t *testing.T) {
+	at := func(second int) time.Time { return time.Date(2026, 11, 22, 10, 0, second, 0, time.UTC) }
+	c, b := convertAll(options{},
+		throttle(tetragon.ThrottleType_THROTTLE_START, "user-1000.slice", at(1)), throttle(tetragon.ThrottleType_THROTTLE_START, "user-1001.slice", at(2)),
+		throttle(tetragon.ThrottleType_THROTTLE_STOP, "user-1001.slice", at(3)))
+	assert.Len(t, c.ledger.throttled, 1, "the other one is still throttled")
+	out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.logs)
+	require.NoError(t, err)
+	assert.NotContains(t, string(out), "1000.slice")
+	assert.NotContains(t, string(out), "1001.slice")
+}
+
 func TestThrottledCgroupsAreBounded(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	c, b := convertAll(options{})
@@ -760,6 +773,13 @@ func TestCgroupNames(t *testing.T) {
 	for padded, want := range map[string]string{
 		"user.slice\x00\x00": "user.slice",
 		"session-1.scope":    "session-1.scope",
+	} {
+		assert.Equal(t, want, cgroupName(padded))
+	}
+	for padded, want := range map[string]string{
+		"user-1000.slice\x00":           "user-<uid>.slice",
+		"user@1000.service":             "user@<uid>.service",
+		"user-runtime-dir@1000.service": "user-runtime-dir@<uid>.service",
 	} {
 		assert.Equal(t, want, cgroupName(padded))
 	}
@@ -802,7 +822,7 @@ func TestHeartbeat(t *testing.T) {
 	require.Len(t, all, 3)
 	assert.Equal(t, []any{stageMalformed, uint64(2)}, []any{all[0].LossStage, all[0].Lost})
 	assert.Equal(t, witness.Coverage{
-		Source: testSource, Instance: witness.Instance{Host: "node-1"}, Signal: "tetragon", Kinds: witness.Kinds,
+		Source: testSource, Instance: witness.Instance{Host: "node-1"}, Assurance: witness.Measured, Signal: "tetragon", Kinds: witness.Kinds,
 		Start: at, End: at.Add(15 * time.Second), Interval: 15 * time.Second, ProcessesSeen: 1, ProcessesWatched: 1,
 	}, all[1])
 	assert.Equal(t, all[1].End, all[2].Start, "heartbeats leave no gap")

@@ -49,7 +49,7 @@ type ledger struct {
 	unnoted        uint64 // processes that did not fit in seen
 	lost           uint64
 	losses         map[string]uint64
-	throttled      map[string]time.Time
+	throttled      map[string]time.Time // by cgroupKey
 	// released is when cgroups ceased to be throttled; those that do not fit are not remembered.
 	released map[string]time.Time
 	// others counts throttled cgroups that did not fit in throttled; they are one entry, since othersSince.
@@ -98,7 +98,7 @@ func (l *ledger) note(event *tetragon.GetEventsResponse, p *tetragon.Process) {
 // throttle takes account of a cgroup that Tetragon begins or ceases to throttle. The time between the two is a loss of
 // unknown size.
 func (l *ledger) throttle(b *batch, t *tetragon.ProcessThrottle, at, now time.Time) {
-	name := cgroupName(t.GetCgroup())
+	name := cgroupKey(t.GetCgroup())
 	state, throttle := "", ""
 	switch t.GetType() {
 	case tetragon.ThrottleType_THROTTLE_START:
@@ -135,7 +135,7 @@ func (l *ledger) throttle(b *batch, t *tetragon.ProcessThrottle, at, now time.Ti
 	default:
 		return
 	}
-	l.append(b, &witness.Coverage{Start: at, End: at, StatusTarget: "cgroup/" + name, StatusState: state, StatusReason: "throttled"}, now)
+	l.append(b, &witness.Coverage{Start: at, End: at, StatusTarget: "cgroup/" + cgroupName(t.GetCgroup()), StatusState: state, StatusReason: "throttled"}, now)
 	records := b.records(l.at)
 	records.At(records.Len()-1).Attributes().PutStr(semconv.TetragonThrottle, throttle)
 }
@@ -155,11 +155,24 @@ func (l *ledger) unthrottledSince(name string) time.Time {
 var (
 	safeName = regexp.MustCompile(`^[A-Za-z0-9@._:-]{1,64}$`)
 	longHex  = regexp.MustCompile(`[0-9a-fA-F]{12}`)
+	// userUnit is a unit of one user: user-1000.slice, user@1000.service, user-runtime-dir@1000.service.
+	userUnit = regexp.MustCompile(`^(user(?:-runtime-dir)?[-@])[0-9]+(\.[a-z]+)$`)
 )
 
-// cgroupName is the name without the padding it comes with; what could be an id, or is no plain name, becomes a digest.
+// cgroupKey tells cgroups apart. It stays here.
+func cgroupKey(padded string) string {
+	name, _, _ := strings.Cut(padded, "\x00")
+	digest := sha256.Sum256([]byte(name))
+	return string(digest[:])
+}
+
+// cgroupName is the name without the padding it comes with and without the id of a user; what could be an id, or is no
+// plain name, becomes a digest.
 func cgroupName(padded string) string {
 	name, _, _ := strings.Cut(padded, "\x00")
+	if parts := userUnit.FindStringSubmatch(name); parts != nil {
+		return parts[1] + "<uid>" + parts[2]
+	}
 	if safeName.MatchString(name) && !longHex.MatchString(name) {
 		return name
 	}

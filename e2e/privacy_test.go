@@ -1,0 +1,361 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/tetragon/api/v1/tetragon"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+)
+
+// planted are private values, and what of each must be nowhere, whatever the case.
+var planted = []struct {
+	value any
+	gone  string
+}{
+	{"/home/canaryhome/bin/app", "canaryhome"},
+	{"/usr/../home/canarydots/bin/app", "canarydots"},
+	{"../../home/canaryrelative/src/x.c", "canaryrelative"},
+	{"/host/home/canarymount/bin/app", "canarymount"},
+	{"/memfd:canarymemfd (deleted)", "canarymemfd"},
+	{"/tmp/canarytemporary/x", "canarytemporary"},
+	{"_/home/canarygopath/proj.(*T).Run", "canarygopath"},
+	{"postgres://u:canarypassword@db/x", "canarypassword"},
+	{"--password=canaryargument", "canaryargument"},
+	{`{"Key":"DB_PASSWORD","Value":"canaryenvironment"}`, "canaryenvironment"},
+	{"ghp_c4n4ryT0k3nc4n4ryT0k3nc4n4ryT0k3nAA", "c4n4ryT0k3n"},
+	{"canarymail@example.com", "canarymail"},
+	{"0x7ffd1c2b3a41", "7ffd1c2b3a41"},
+	{"ffffffff81a3c2f1", "ffffffff81a3c2f1"},
+	{"140498967885091", "140498967885091"},
+	{"18446744072265074671", "18446744072265074671"},
+	{"[::ffff:203.0.113.77]:443", "203.0.113.77"},
+	{"2001:db8:ca:fe::99", "db8:ca:fe"},
+	{int64(140498967885093), "140498967885093"},
+	{int64(-2130706431), "-2130706431"},
+	{140498967885095.0, "140498967885095"},
+	{[]byte("canarybytes"), "canarybytes"},
+	{[]byte("canarybytes"), "y2fuyxj5ynl0zxm"}, // in base64
+	{map[string]any{"canarykey@example.com": "x", "x": []any{map[string]any{"x": "--password=canarynested"}}}, "canarykey"},
+	{[]any{"--password=canarylist", []byte("canarybytes"), int64(140498967885097)}, "canarylist"},
+}
+
+// garbage is an offset that is none of any file: it is memory. In hex and in decimal.
+const garbage = 0x5373d5b257
+
+var garbageTexts = []string{"5373d5b257", "358419962583"}
+
+// identities are what is private unless the operator keeps it.
+var identities = []string{"canarynode", "canarypod", "5ca1ab1e5ca1ab1e", "0ddba11c-0000-4000-8000-0ddba11c0ddb"}
+
+// names are those of the model.
+func names(t *testing.T) (events, attributes, frames []string) {
+	var model struct{ Events, Attributes, Frames []struct{ Name string } }
+	require.NoError(t, yaml.Unmarshal([]byte(readFile(t, "../internal/semconv/model.yaml")), &model))
+	for _, e := range model.Events {
+		events = append(events, e.Name)
+	}
+	for _, a := range model.Attributes {
+		attributes = append(attributes, a.Name)
+	}
+	for _, f := range model.Frames {
+		frames = append(frames, f.Name)
+	}
+	require.NotEmpty(t, frames)
+	return events, attributes, frames
+}
+
+// plantedLogs has a value in every field of every event.
+func plantedLogs(t *testing.T, value any, now time.Time) plog.Logs {
+	events, attributes, frames := names(t)
+	text, _ := value.(string)
+	logs := plog.NewLogs()
+	resource := logs.ResourceLogs().AppendEmpty()
+	resource.SetSchemaUrl("https://example.com/" + text)
+	scope := resource.ScopeLogs().AppendEmpty()
+	scope.SetSchemaUrl("https://example.com/" + text)
+	scope.Scope().SetName(text)
+	scope.Scope().SetVersion(text)
+	all := map[string]any{"unknown": value}
+	for _, name := range attributes {
+		all[name] = value
+		if a, _ := semconv.LookupAttribute(name); a.Type == "string[]" {
+			all[name] = []any{value}
+		}
+	}
+	require.NoError(t, resource.Resource().Attributes().FromRaw(all))
+	require.NoError(t, scope.Scope().Attributes().FromRaw(all))
+	frame := map[string]any{"unknown": value}
+	for _, name := range frames {
+		frame[name] = value
+	}
+	for _, event := range append(events, text) {
+		// Everything, then what is stored although most of it is canaries.
+		for i, stack := range [][]any{{frame, value}, {
+			map[string]any{semconv.FrameSymbol: "SSL_read", semconv.FrameLanguage: "c", semconv.FrameModule: value, semconv.FrameFile: value, semconv.FrameBuildID: value, semconv.FrameOffset: value},
+			map[string]any{semconv.FrameSymbol: "SSL_write", semconv.FrameLanguage: "c", semconv.FrameModule: "/usr/bin/app", semconv.FrameOffset: "0x5373d5b257"},
+			map[string]any{semconv.FrameSymbol: value, semconv.FrameLanguage: "go", semconv.FrameModule: "/usr/bin/app"},
+			map[string]any{semconv.FrameSymbol: value, semconv.FrameModule: "/usr/bin/app"},
+		}} {
+			record := scope.LogRecords().AppendEmpty()
+			record.SetEventName(event)
+			record.SetTimestamp(pcommon.NewTimestampFromTime(now))
+			record.SetSeverityText(text)
+			require.NoError(t, record.Body().FromRaw(value))
+			require.NoError(t, record.Attributes().FromRaw(all))
+			if i > 0 {
+				record.Attributes().PutInt(semconv.WitnessHits, 1)
+				record.Attributes().PutInt(semconv.ProcessPID, 4711)
+			}
+			require.NoError(t, record.Attributes().PutEmptySlice(semconv.WitnessStack).FromRaw(stack))
+			record.Attributes().PutStr(semconv.WitnessCanon, "canon/v1") // a forged mark
+		}
+	}
+	return logs
+}
+
+// plantedCapture is the capture with private values in every field that can hold one.
+func plantedCapture(t *testing.T) string {
+	var out strings.Builder
+	n := 0
+	for _, line := range capture(t) {
+		event := &tetragon.GetEventsResponse{}
+		require.NoError(t, protojson.Unmarshal([]byte(line), event))
+		out.WriteString(line)
+		for range 2 {
+			n++
+			each := proto.Clone(event).(*tetragon.GetEventsResponse)
+			plant(each.ProtoReflect(), &n)
+			text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(each)
+			require.NoError(t, err)
+			out.Write(text)
+			out.WriteByte('\n')
+		}
+	}
+	return out.String()
+}
+
+// plant changes texts, bytes and numbers of 64 bits in a message.
+func plant(m protoreflect.Message, n *int) {
+	switch m.Interface().(type) {
+	case *tetragon.EnvVar, *timestamppb.Timestamp, *wrapperspb.UInt32Value, *wrapperspb.BoolValue, *wrapperspb.Int32Value:
+		return
+	}
+	if p, ok := m.Interface().(*tetragon.Process); ok {
+		p.EnvironmentVariables = []*tetragon.EnvVar{{Key: "DB_PASSWORD", Value: "canaryenvironment"}}
+		p.Cwd, p.Arguments = "/home/canaryhome", "--password=canaryargument"
+		if *n%3 == 0 {
+			p.Pod = &tetragon.Pod{Namespace: "shop", Name: "canarypod", Uid: identities[3], Container: &tetragon.Container{Id: "containerd://" + strings.Repeat(identities[2], 4), Name: "web"}}
+		}
+	}
+	if p, ok := m.Interface().(*tetragon.GetEventsResponse); ok {
+		p.NodeName, p.NodeLabels = "canarynode", map[string]string{"x": "canarymail@example.com"}
+	}
+	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		*n++
+		switch {
+		case field.IsMap():
+		case field.IsList() && field.Kind() == protoreflect.MessageKind:
+			for i := range value.List().Len() {
+				plant(value.List().Get(i).Message(), n)
+			}
+		case field.IsList():
+		case field.Kind() == protoreflect.MessageKind:
+			plant(value.Message(), n)
+		case *n%4 == 0, field.Name() == "node_name", field.Name() == "arguments", field.Name() == "cwd":
+		case field.Kind() == protoreflect.BytesKind && field.Name() != "buildid":
+			m.Set(field, protoreflect.ValueOfBytes([]byte("canarybytes")))
+		case field.Kind() == protoreflect.Uint64Kind:
+			m.Set(field, protoreflect.ValueOfUint64([]uint64{140498967885091, 18446744072265074671, garbage}[*n%3]))
+		case field.Kind() == protoreflect.Int64Kind:
+			m.Set(field, protoreflect.ValueOfInt64([]int64{140498967885093, -2130706431}[*n%2]))
+		case field.Kind() == protoreflect.StringKind && m.Descriptor().Name() != "Pod" && m.Descriptor().Name() != "Container":
+			if text, ok := planted[*n%len(planted)].value.(string); ok {
+				m.Set(field, protoreflect.ValueOfString(text))
+			}
+		}
+		return true
+	})
+}
+
+func TestNoCanaryLeaves(t *testing.T) {
+	lines := plantedCapture(t)
+	for name, test := range map[string]struct {
+		config  string
+		private []string
+	}{
+		"identities kept":       {"yaml:processors::canonicalization::identities: keep", nil},
+		"identities hashed":     {"yaml:processors::canonicalization::identities: hmac", identities},
+		"arguments scrubbed":    {"yaml:{processors: {canonicalization: {arguments: scrub, allow: [unknown]}}, receivers: {tetragon: {include_arguments: true, include_raw: true}}}", nil},
+		"identities left out":   {"yaml:processors::canonicalization::identities: drop", identities},
+		"a gateway without key": {"yaml:processors::canonicalization: {identities: hmac, hmac_key_file: ''}", identities},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, file := t.TempDir()+"/out.jsonl", t.TempDir()+"/tetragon.log"
+			writeFile(t, file, lines)
+			posting := "keep"
+			if test.private != nil {
+				posting = "hmac"
+			}
+			c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file}, "local.yaml", test.config,
+				"yaml:extensions::witness_query::canonicalization::identities: "+posting,
+				"yaml:exporters::file::path: "+out, "yaml:service::pipelines::logs::exporters: [witness, file]",
+				"yaml:processors::hot_symbol: {events: keep, flush_interval: 500ms, allowed_lateness: 8760h}").start()
+			answers := &bytes.Buffer{}
+			now := time.Now()
+			for _, p := range planted {
+				c.sendLogs(plantedLogs(t, p.value, now))
+				if _, isBytes := p.value.([]byte); !isBytes { // JSON has none
+					c.everywhere(answers, p.value, now)
+				}
+			}
+			c.settled()
+			for _, path := range []string{"", "/runtime/traces", "/runtime/score", "/runtime/timeline", "/runtime/coverage"} {
+				answers.WriteString(c.fetch(http.MethodGet, "/api/v1/findings/GO-2023-1988"+path, nil))
+			}
+			for _, path := range []string{"/api/v1/findings", "/api/v1/symbols/hot?limit=1000", "/api/v1/watchlist"} {
+				answers.WriteString(c.fetch(http.MethodGet, path, nil))
+			}
+			metrics := c.metrics()
+			require.Contains(t, metrics, "canonicalization")
+			private := append(slices.Clone(test.private), garbageTexts...)
+			for _, p := range planted {
+				private = append(private, p.gone)
+			}
+			assertNone(t, "the API", answers.Bytes(), private)
+			assertNone(t, "the metrics", []byte(metrics), private)
+			files := 0
+			check := func() {
+				assertNone(t, "the log", []byte(c.log.String()), private)
+				assertNone(t, "the file exporter", []byte(readFile(t, out)), private)
+				require.NoError(t, filepath.WalkDir(c.env["WITNESS_DATA_DIR"], func(path string, entry fs.DirEntry, err error) error {
+					if err != nil || entry.IsDir() {
+						return nil // gone meanwhile
+					}
+					content, err := os.ReadFile(path)
+					if err == nil {
+						files++
+						assertNone(t, "data/"+filepath.Base(path), content, private)
+					}
+					return nil
+				}))
+			}
+			check()
+			c.stop()
+			check()
+			assert.Greater(t, files, 4)
+			assert.Greater(t, len(readFile(t, out)), 1<<20)
+			assert.Greater(t, sum(c.stored()), uint64(500), "the evidence between the canaries is kept")
+		})
+	}
+}
+
+func assertNone(t *testing.T, where string, content []byte, private []string) {
+	t.Helper()
+	lower := bytes.ToLower(content)
+	for _, text := range private {
+		if at := bytes.Index(lower, []byte(strings.ToLower(text))); at >= 0 {
+			t.Errorf("%q is in %s: %q", text, where, lower[max(0, at-160):min(len(lower), at+60)])
+		}
+	}
+}
+
+// everywhere posts a trace with a value in each of its members, one at a time, and what is refused outright.
+func (c *collector) everywhere(answers *bytes.Buffer, value any, now time.Time) {
+	one := trace(now, 1)
+	one["frames"] = one["frames"].([]object)[:1]
+	one["frames"].([]object)[0]["offset"] = "0x5373d5b257"
+	raw, err := json.Marshal(one)
+	require.NoError(c.t, err)
+	post := func(body any) {
+		text, err := json.Marshal(object{"traces": []any{body}})
+		require.NoError(c.t, err)
+		answer := c.fetch(http.MethodPost, traces, text)
+		if !strings.Contains(answer, "has an unknown member") { // which is named to the one who sent it
+			answers.WriteString(answer)
+		}
+	}
+	var visit func(node any, body any)
+	visit = func(node, body any) {
+		switch node := node.(type) {
+		case map[string]any:
+			for name, member := range node {
+				node[name] = value
+				post(body)
+				node[name] = member
+				visit(member, body)
+			}
+		case []any:
+			if len(node) > 0 {
+				visit(node[0], body)
+			}
+		}
+	}
+	var body any
+	require.NoError(c.t, json.Unmarshal(raw, &body))
+	visit(body, body)
+	text, err := json.Marshal(value)
+	require.NoError(c.t, err)
+	for _, malformed := range []string{string(text), `{"traces":` + string(text) + `}`, `{"traces":[{"kind":` + string(text), fmt.Sprintf(`{%q:1}`, fmt.Sprint(value)), fmt.Sprintf(`{"traces":[{%q:1}]}`, fmt.Sprint(value))} {
+		c.fetch(http.MethodPost, traces, []byte(malformed)) // its own answer may name what is unknown
+	}
+}
+
+// fetch asks the API and returns whatever it says.
+func (c *collector) fetch(method, path string, body []byte) string {
+	request, err := http.NewRequest(method, "http://"+c.env["WITNESS_API_ENDPOINT"]+path, bytes.NewReader(body))
+	require.NoError(c.t, err)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(c.t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(c.t, err)
+	require.Less(c.t, response.StatusCode, 500, string(text))
+	return string(text)
+}
+
+// metrics is the page of the collector's own metrics.
+func (c *collector) metrics() string {
+	var config struct {
+		Readers []struct {
+			Pull struct {
+				Exporter struct {
+					Prometheus struct{ Host, Port string }
+				}
+			}
+		} `yaml:"service::telemetry::metrics::readers"`
+	}
+	require.NoError(c.t, yaml.Unmarshal([]byte(strings.TrimPrefix(c.configs[len(c.configs)-1], "yaml:")), &config))
+	at := config.Readers[0].Pull.Exporter.Prometheus
+	response, err := http.Get("http://" + at.Host + ":" + at.Port + "/metrics")
+	require.NoError(c.t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(c.t, err)
+	return string(text)
+}
