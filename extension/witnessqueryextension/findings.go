@@ -79,7 +79,10 @@ func (a *api) summarize(c *call, f witness.Finding) (findingEvidence, error) {
 }
 
 func (a *api) listFindings(c *call) (answer, error) {
-	component, _ := c.query.text("component")
+	component, err := c.query.component()
+	if err != nil {
+		return answer{}, err
+	}
 	limit, err := c.query.limit()
 	if err != nil {
 		return answer{}, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/strictjson"
+	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -154,6 +155,16 @@ func (q *query) limit() (int, error) {
 		return 0, badRequest(fmt.Sprintf("limit: is not a number from 1 to %d", maxLimit))
 	}
 	return limit, nil
+}
+
+// component reads a purl without version, empty without it. Nothing would be found for anything else, and an empty answer
+// says more than that.
+func (q *query) component() (string, error) {
+	text, _ := q.text("component")
+	if err := finding.Validate(&witness.Finding{ID: "component", Component: text}); err != nil {
+		return "", badRequest(err.Error())
+	}
+	return text, nil
 }
 
 // bucket reads a length of whole minutes, from one to a day.

@@ -46,7 +46,9 @@ func (a *api) hotSymbols(c *call) (answer, error) {
 	if query.Limit, err = c.query.limit(); err != nil {
 		return answer{}, err
 	}
-	query.Component, _ = c.query.text("component")
+	if query.Component, err = c.query.component(); err != nil {
+		return answer{}, err
+	}
 	query.Artifact, _ = c.query.text("artifact")
 	symbols, err := a.store.HotSymbols(c.Context(), c.principal.Tenant, query)
 	if err != nil {

@@ -292,12 +292,21 @@ func (p *parser) yaml(data []byte) {
 		var document yaml.Node
 		if err := decoder.Decode(&document); err != nil {
 			if !errors.Is(err, io.EOF) {
-				p.refuse("", errors.New("is not valid YAML")) // the error text would quote it
+				p.refuse("", yamlError(err))
 			}
 			return
 		}
 		p.yamlDocument(&document)
 	}
+}
+
+// yamlError keeps the line of an error, whose text may quote the document.
+func yamlError(err error) error {
+	var line int
+	if _, scanErr := fmt.Sscanf(err.Error(), "yaml: line %d:", &line); scanErr != nil {
+		return errors.New("is not valid YAML")
+	}
+	return fmt.Errorf("line %d: is not valid YAML", line)
 }
 
 func (p *parser) yamlDocument(document *yaml.Node) {

@@ -177,7 +177,8 @@ func TestParseErrors(t *testing.T) {
 		errors         []string
 	}{
 		{"empty", " \n", 0, []string{"f: is empty"}},
-		{"not YAML", "findings: [", 0, []string{"f: is not valid YAML"}},
+		{"not YAML", "findings: [", 0, []string{"f: line 1: is not valid YAML"}},
+		{"not YAML in line 3", "findings:\n- id: A\n   s3cret: [\n", 0, []string{"f: line 3: is not valid YAML"}},
 		{"scalar", "secret", 0, []string{"f: has no member findings"}},
 		{"unknown top member", "findings: []\nother: 1\n", 0, []string{"f: line 2: other: is not a known member"}},
 		{"not a list", "findings: {a: 1}", 0, []string{"f: line 1: findings: is not a list"}},
