@@ -146,7 +146,8 @@ func (w *writer) receipt(tenant, principal int64, receipt *storage.Receipt, rece
 	}
 }
 
-// observation stores one and reports whether it is new.
+// observation stores one and reports whether it is new. What is measured is new where its key was only asserted, and
+// stands instead: whoever knows the source of a collector could write under its keys first.
 func (w *writer) observation(o *witness.Observation, tenant, principal, received int64, learnt map[learntKey]fact) (bool, error) {
 	id, err := w.witness(tenant, o.ID, &o.Witness)
 	if err != nil {

@@ -24,8 +24,12 @@ func keyOf(o *witness.Observation) string {
 // add returns whether the observation is new.
 func (m model) add(tenant string, o witness.Observation) bool {
 	for i := range m[tenant] {
-		if keyOf(&m[tenant][i]) == keyOf(&o) {
-			return false
+		if known := &m[tenant][i]; keyOf(known) == keyOf(&o) {
+			if known.Assurance == o.Assurance || o.Assurance == witness.Asserted {
+				return false
+			}
+			*known = o
+			return true
 		}
 	}
 	m[tenant] = append(m[tenant], o)

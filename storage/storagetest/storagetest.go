@@ -36,6 +36,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"an empty storage answers", empty},
 		{"redelivery counts once", redelivery},
 		{"each part of the key makes another observation", keys},
+		{"nobody takes the key of what is measured", spoofed},
 		{"a receipt makes a batch happen once", receipts},
 		{"tenants never see each other", tenants},
 		{"of two receivers the larger count stands", receivers},
@@ -253,6 +254,19 @@ func keys(b *bench) {
 		observation(namespace("bank")),
 	)
 	assert.EqualValues(b, 6, b.summary("").Hits)
+}
+
+// spoofed: who knows the source of a collector and writes under its keys first must not have its hits taken for known.
+func spoofed(b *bench) {
+	asserted := observation(hits(1), assertedBy)
+	measured := observation(hits(7))
+	b.write(asserted)
+	assert.Equal(b, storage.Written{Stored: 1}, b.deliver(measured))
+	for range 2 {
+		assert.Equal(b, storage.Written{Duplicates: 1}, b.deliver(asserted))
+		assert.Equal(b, storage.Written{Duplicates: 1}, b.deliver(measured))
+	}
+	assert.Equal(b, map[witness.Assurance]uint64{witness.Measured: 7}, b.summary("").ByAssurance)
 }
 
 func receipts(b *bench) {
