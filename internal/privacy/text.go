@@ -52,8 +52,11 @@ const keyword = `(?:pass|passwd|password|passwort|passphrase|pwd|secrets?|tokens
 	`secretkey|secret[_-]key|privatekey|private[_-]key|signing[_-]key|encryption[_-]key|accesstoken|authtoken|refreshtoken|idtoken|` +
 	`clientsecret|credentials?|creds?|auth|sessionid|session[_-]id|sid|cookie|dbpass|userpass|pgpassword|mysql_pwd)`
 
+// quoted is a value in quotes; in JSON that is a text in JSON, the quotes are escaped.
+const quoted = `"(?:[^"\\<]|\\.)*"?|\\"(?:[^"\\<]|\\\\\\"|\\\\|\\[^"\\<])*(?:\\")?|\\+"[^"<]*"?`
+
 // value is what follows a key; placeholders are no values.
-const value = `(?:"[^"<]*"?|'[^'<]*'?|[^\s"'&;,|<>)}\]]+)`
+const value = `(?:` + quoted + `|'[^'<]*'?|[^\s"'&;,|<>)}\]]+)`
 
 var keyHints = hintsOf("pass", "pwd", "secret", "token", "key", "cred", "auth", "session", "sid", "cookie", "jwt")
 
@@ -64,9 +67,9 @@ var rules = []rule{
 	{always, tokenHints, false, tokens, Secret},
 	{always, hintsOf("://"), false, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@"'<>]+@`), "${1}" + Secret + "@"},
 	{inText | inName, hintsOf("bearer ", "basic ", "authorization"), true, regexp.MustCompile(`(?i)\b(bearer|basic|authorization: ?[a-z]+|x-[a-z-]*(?:key|token):) +[A-Za-z0-9+/._~=-]{6,}`), "${1} " + Secret},
-	{always, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}["']?\s?=\s?)` + value), "${1}" + Secret},
-	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,3}(?:["']\s?:\s?|:\s))` + value), "${1}" + Secret},
-	{inText | inName | inPath, keyHints, true, regexp.MustCompile(`(?i)("(?:key|name)"\s*:\s*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}"\s*,\s*"value"\s*:\s*)"(?:[^"\\<]|\\.)*"?`), "${1}" + Secret},
+	{always, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*["']?\s?=\s?)` + value), "${1}" + Secret},
+	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|[^a-z0-9])(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,3}(?:\\*["']\s?:\s?|:\s))` + value), "${1}" + Secret},
+	{inText | inName | inPath, keyHints, true, regexp.MustCompile(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), "${1}" + Secret},
 	{inText | inName, keyHints, true, regexp.MustCompile(`(?i)((?:^|\s)--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}\s+)` + value), "${1}" + Secret},
 	{inText, hintsOf("mysql", "mariadb", "sshpass", "redis-cli", "openssl", "ldap", "zip ", "7z "), false, regexp.MustCompile(`(\b(?:mysql\w*|mariadb\w*|sshpass|redis-cli|openssl|ldap\w+|zip|7z)\b[^|;\n<]*?\s-(?:[apkPwW]|pass[a-z]*))( ?)(?:[^\s<|;-][^\s<|;]*)`), "${1}${2}" + Secret},
 	{inText, hintsOf(" -u", " --user", " --proxy-user"), false, regexp.MustCompile(`(\s(?:-u|--user|--proxy-user)[ =]?)[^\s:<]+:[^\s<]+`), "${1}" + Secret},
