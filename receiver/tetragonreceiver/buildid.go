@@ -10,6 +10,8 @@ import (
 const (
 	maxBuildIDProcesses = 8192 // processes whose modules are remembered
 	maxBuildIDModules   = 512  // modules of one process
+	maxExecID           = 512  // bytes of an exec id: node name, time and pid in base64
+	maxModulePath       = 4096 // bytes
 )
 
 // buildIDs remembers which build-id the modules of a process have: loader events tell it, stack frames do not. The
@@ -38,7 +40,7 @@ func newBuildIDs(evicted func()) *buildIDs {
 // add learns from a loader event.
 func (b *buildIDs) add(p *tetragon.Process, path, buildID string) {
 	execID := p.GetExecId()
-	if execID == "" || path == "" {
+	if execID == "" || path == "" || len(execID) > maxExecID || len(path) > maxModulePath {
 		return
 	}
 	b.put(execID, path, buildID)
@@ -55,7 +57,7 @@ func (b *buildIDs) add(p *tetragon.Process, path, buildID string) {
 func (b *buildIDs) exec(p *tetragon.Process) {
 	execID, pid := p.GetExecId(), p.GetPid().GetValue()
 	latest, ok := b.latest.Get(pid)
-	if !ok || execID == "" || latest.execID == execID {
+	if !ok || execID == "" || len(execID) > maxExecID || latest.execID == execID {
 		return
 	}
 	for _, load := range latest.last {

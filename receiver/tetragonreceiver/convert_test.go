@@ -829,6 +829,18 @@ func TestHeartbeat(t *testing.T) {
 	assert.Zero(t, all[2].ProcessesSeen)
 }
 
+// TestNothingLongIsKept has texts longer than Tetragon ever writes.
+func TestNothingLongIsKept(t *testing.T) {
+	long := strings.Repeat("x", 1<<16)
+	c, _ := convertAll(options{})
+	c.ledger.note(&tetragon.GetEventsResponse{}, &tetragon.Process{ExecId: long})
+	assert.Empty(t, c.ledger.seen)
+	c.builds.add(&tetragon.Process{ExecId: long}, "/a", "abcd")
+	c.builds.add(&tetragon.Process{ExecId: "a"}, "/"+long, "abcd")
+	assert.Zero(t, c.builds.processes.Len())
+	assert.Zero(t, c.builds.latest.Len())
+}
+
 func TestProcessesSeenAreBounded(t *testing.T) {
 	c, _ := convertAll(options{})
 	for i := range maxProcessesSeen + 5 {

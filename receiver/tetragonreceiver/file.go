@@ -208,7 +208,7 @@ func (f *follower) lines(ctx context.Context) error {
 			if f.current.gzipped {
 				// A damaged archive has no more to give.
 				f.unreadable(stageMalformed)
-				f.settings.Logger.Warn("The archive is damaged", zap.Int("line", f.line), zap.Error(err))
+				f.settings.Logger.Warn("The archive is damaged", zap.Int("line", f.line), zap.Error(pathless(err)))
 				return f.handOn(ctx)
 			}
 			return errors.Join(err, f.handOn(ctx))
@@ -341,7 +341,7 @@ func (f *follower) advance() error {
 		f.queue = f.queue[1:]
 		if err := f.open(path); err != nil {
 			f.ledger.miss(stageRotated, 0)
-			f.settings.Logger.Warn("A rotated file cannot be read any more", zap.Error(err))
+			f.settings.Logger.Warn("A rotated file cannot be read any more", zap.Error(pathless(err)))
 			continue
 		}
 		if !f.wasRead(f.current.identity) {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -63,6 +64,7 @@ func (r *tetragonReceiver) readStreams(ctx context.Context, client tetragon.Fine
 		if s.streams > began {
 			wait = newBackOff(r.config.RetryOnFailure)
 		}
+		err = presentable(err)
 		pause, again := wait.next()
 		if !again {
 			r.settings.Logger.Error("Gave up on Tetragon", zap.Error(err))
@@ -80,6 +82,14 @@ func (r *tetragonReceiver) readStreams(ctx context.Context, client tetragon.Fine
 			return
 		}
 	}
+}
+
+// presentable is an error without what is private in it: it has the path of the socket, and what the agent said.
+func presentable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(privacy.Text(err.Error()))
 }
 
 // pause waits, and tells the gap meanwhile.
@@ -270,7 +280,7 @@ func (s *sensors) tellPolicies(ctx context.Context, now time.Time) {
 	list, err := s.client.ListTracingPolicies(ctx, &tetragon.ListTracingPoliciesRequest{})
 	if err != nil {
 		if status.Code(err) != codes.Unimplemented && !errors.Is(err, context.Canceled) {
-			s.settings.Logger.Debug("Could not list the policies", zap.Error(err))
+			s.settings.Logger.Debug("Could not list the policies", zap.Error(presentable(err)))
 		}
 		return
 	}

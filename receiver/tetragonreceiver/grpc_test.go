@@ -3,6 +3,7 @@ package tetragonreceiver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"sync"
@@ -15,8 +16,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -411,5 +415,32 @@ func BenchmarkConvert(b *testing.B) {
 				c.convert(to, events[i%len(events)], receivedAt, "")
 			})
 		})
+	}
+}
+
+// TestLogsOfTheReceiverHaveNothingPrivate has a socket in a home directory, and an agent that answers with a secret.
+func TestLogsOfTheReceiverHaveNothingPrivate(t *testing.T) {
+	for name, err := range map[string]error{
+		"dial":  fmt.Errorf("open the stream: %w", status.Error(codes.Unavailable, `dial unix /home/alice/t.sock: connect: no such file or directory`)),
+		"agent": fmt.Errorf("read: %w", status.Error(codes.Internal, "password=alice at 0x7ffd1c2b3a40")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := presentable(err).Error()
+			assert.NotContains(t, text, "alice")
+			assert.NotContains(t, text, "7ffd1c2b3a40")
+		})
+	}
+	core, logged := observer.New(zap.DebugLevel)
+	settings := settingsForTest()
+	settings.Logger = zap.New(core)
+	config := grpcConfig("/home/alicecanary/t.sock")
+	h := &host{Host: componenttest.NewNopHost()}
+	r, err := newReceiver(settings, config, &sink{})
+	require.NoError(t, err)
+	require.NoError(t, r.Start(t.Context(), h))
+	require.Eventually(t, func() bool { return logged.FilterMessage("Not connected to Tetragon").Len() > 0 }, soon, often)
+	require.NoError(t, r.Shutdown(t.Context()))
+	for _, entry := range logged.All() {
+		assert.NotContains(t, fmt.Sprint(entry.Message, entry.ContextMap()), "alicecanary")
 	}
 }

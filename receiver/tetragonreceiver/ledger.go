@@ -81,7 +81,7 @@ func (l *ledger) note(event *tetragon.GetEventsResponse, p *tetragon.Process) {
 		l.at = hostOf(event)
 	}
 	id := p.GetExecId()
-	if id == "" {
+	if id == "" || len(id) > maxExecID {
 		return
 	}
 	if _, ok := l.seen[id]; ok {

@@ -187,10 +187,10 @@ func (r *tetragonReceiver) flush(ctx context.Context) error {
 		pause, retry := wait.next()
 		if consumererror.IsPermanent(err) || !retry {
 			r.ledger.miss(stageRefused, uint64(r.batch.events)) //nolint:gosec // not negative
-			r.settings.Logger.Error("The pipeline refused events for good", zap.Int("events", r.batch.events), zap.Error(err))
+			r.settings.Logger.Error("The pipeline refused events for good", zap.Int("events", r.batch.events), zap.Error(presentable(err)))
 			break
 		}
-		r.settings.Logger.Debug("The pipeline cannot take events now", zap.Error(err))
+		r.settings.Logger.Debug("The pipeline cannot take events now", zap.Error(presentable(err)))
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
