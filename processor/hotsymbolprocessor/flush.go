@@ -119,14 +119,16 @@ func (k *packer) bucket(b *bucket) {
 		k.sender = b.origin.sender
 	}
 	used := uint64(0)
+	variants := make(map[cell]uint64, len(b.entries)) // of what differs only in what is no part of the key
 	for _, e := range b.entries {
 		if e.hits == 0 {
 			continue
 		}
 		o := b.observation(e, e.hits, e.hitsError, e.first, e.last)
-		variant := e.variant()
-		o.Flush = k.flush + variant
-		used = max(used, variant+1)
+		at := cell{id: e.witness.id, place: e.place}
+		o.Flush = k.flush + variants[at]
+		variants[at]++
+		used = max(used, variants[at])
 		size := sizeOf(&o)
 		if len(k.observations) >= maxRecords || len(k.observations) > 0 && k.bytes+size > maxBytes {
 			k.close()

@@ -419,6 +419,28 @@ func TestVariantsHaveKeysOfTheirOwn(t *testing.T) {
 	assert.Equal(t, uint64(4), asserted)
 }
 
+// TestManyFindingsAreNoChain: what is looked through for an event does not grow with the findings that others name.
+func TestManyFindingsAreNoChain(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, nil)
+	var events []event
+	for i := range 2_000 {
+		events = append(events, event{at: noon, symbol: "A", put: func(record plog.LogRecord) {
+			record.Attributes().PutEmptySlice(semconv.WitnessFindingIDs).AppendEmpty().SetStr(fmt.Sprint(i))
+		}})
+	}
+	consume(t, p, append(events, events...)...)
+	for _, b := range p.table.buckets {
+		assert.Len(t, b.entries, 2_000)
+		for _, e := range b.cells {
+			assert.Nil(t, e.next)
+		}
+	}
+	stop(t, p)
+	assert.Len(t, next.all(), 2_000)
+	assert.Equal(t, map[string]uint64{"A call": 4_000}, next.hits())
+}
+
 func TestManyHits(t *testing.T) {
 	next := newSink(t)
 	p := start(t, next, newMemory(), nil)

@@ -73,12 +73,18 @@ type origin struct {
 
 // cell is what a bucket counts apart.
 type cell struct {
-	id    witness.ID
-	place *witness.Instance
+	id       witness.ID
+	place    *witness.Instance
+	findings string // joined: a sender can name many
+}
+
+func cellOf(w *identified, place *witness.Instance, findings []string) cell {
+	return cell{w.id, place, strings.Join(findings, "\x00")}
 }
 
 // entry counts hits of one witness at one instance in one window from one origin. Entries with the same cell that
-// differ in assurance, origin or named findings are chained: a flush gives each a number of its own.
+// differ in assurance or origin are chained. A flush gives entries that differ only in these, or in the findings named,
+// a number of their own each.
 type entry struct {
 	witness             *identified
 	place               *witness.Instance
@@ -386,7 +392,7 @@ func (t *table) bucket(key bucketKey) *bucket {
 
 // entry finds or makes the entry for a sighting.
 func (t *table) entry(b *bucket, place *witness.Instance, w *identified, s *witness.Sighting) *entry {
-	for e := b.cells[cell{w.id, place}]; e != nil; e = e.next {
+	for e := b.cells[cellOf(w, place, s.FindingIDs)]; e != nil; e = e.next {
 		if e.assurance != s.Assurance || e.origin != s.Origin || !slices.Equal(e.findings, s.FindingIDs) {
 			continue
 		}
@@ -402,23 +408,15 @@ func (t *table) entry(b *bucket, place *witness.Instance, w *identified, s *witn
 
 // chain makes an entry, in front of those of its cell.
 func (b *bucket) chain(w *identified, place *witness.Instance, s *witness.Sighting) *entry {
-	at := cell{w.id, place}
+	findings := cloneStrings(s.FindingIDs)
+	at := cellOf(w, place, findings)
 	e := &entry{
-		witness: w, place: place, assurance: s.Assurance, origin: s.Origin, findings: cloneStrings(s.FindingIDs),
+		witness: w, place: place, assurance: s.Assurance, origin: s.Origin, findings: findings,
 		artifact: cloneArtifact(s.Artifact), index: len(b.entries), next: b.cells[at],
 	}
 	b.cells[at] = e
 	b.entries = append(b.entries, e)
 	return e
-}
-
-// variant is the place of e in its chain.
-func (e *entry) variant() uint64 {
-	n := uint64(0)
-	for next := e.next; next != nil; next = next.next {
-		n++
-	}
-	return n
 }
 
 // learn takes over what a newer event knows of the component and the artifact.
