@@ -5,10 +5,12 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -252,16 +254,17 @@ func TestNoCanaryLeaves(t *testing.T) {
 			check := func() {
 				assertNone(t, "the log", []byte(c.log.String()), private)
 				assertNone(t, "the file exporter", []byte(readFile(t, out)), private)
-				require.NoError(t, filepath.WalkDir(c.env["WITNESS_DATA_DIR"], func(path string, entry fs.DirEntry, err error) error {
+				require.NoError(t, fs.WalkDir(os.DirFS(c.env["WITNESS_DATA_DIR"]), ".", func(path string, entry fs.DirEntry, err error) error {
 					if err != nil || entry.IsDir() {
+						return err
+					}
+					content, err := os.ReadFile(filepath.Join(c.env["WITNESS_DATA_DIR"], path))
+					if errors.Is(err, fs.ErrNotExist) {
 						return nil // gone meanwhile
 					}
-					content, err := os.ReadFile(path)
-					if err == nil {
-						files++
-						assertNone(t, "data/"+filepath.Base(path), content, private)
-					}
-					return nil
+					files++
+					assertNone(t, "data/"+path, content, private)
+					return err
 				}))
 			}
 			check()
@@ -320,6 +323,14 @@ func (c *collector) everywhere(answers *bytes.Buffer, value any, now time.Time) 
 	visit(body, body)
 	text, err := json.Marshal(value)
 	require.NoError(c.t, err)
+	word := url.PathEscape(fmt.Sprint(value))
+	for _, path := range []string{
+		"/api/v1/" + word, "/api/v1/findings/" + word + "/runtime/traces", "/api/v1/findings/" + word, traces + "?kind=" + word, traces + "?from=" + url.QueryEscape(fmt.Sprint(value)),
+		traces + "?cursor=" + word, traces + "?limit=" + word, "/api/v1/findings/GO-2023-1988/runtime/timeline?bucket=" + word, "/api/v1/symbols/hot?component=" + word,
+	} {
+		answers.WriteString(c.fetch(http.MethodGet, path, nil))
+	}
+	answers.WriteString(c.fetch(http.MethodPut, "/api/v1/findings/GO-2023-1988", []byte(`{"component":`+string(text)+`}`)))
 	for _, malformed := range []string{string(text), `{"traces":` + string(text) + `}`, `{"traces":[{"kind":` + string(text), fmt.Sprintf(`{%q:1}`, fmt.Sprint(value)), fmt.Sprintf(`{"traces":[{%q:1}]}`, fmt.Sprint(value))} {
 		c.fetch(http.MethodPost, traces, []byte(malformed)) // its own answer may name what is unknown
 	}
