@@ -19,9 +19,9 @@ build: ## Build bin/otelcol-witness
 
 .PHONY: run
 run: build ## Replay a real capture and serve its evidence until Ctrl-C
-	@echo "API      http://localhost:8686/api/v1/findings"
-	@echo "OpenAPI  http://localhost:8686/api/v1/openapi.json"
-	@echo "health   http://localhost:13133"
+	@echo "API      http://$${WITNESS_API_ENDPOINT:-localhost:8686}/api/v1/findings"
+	@echo "OpenAPI  http://$${WITNESS_API_ENDPOINT:-localhost:8686}/api/v1/openapi.json"
+	@echo "health   http://$${WITNESS_HEALTH_ENDPOINT:-localhost:13133}"
 	@echo "metrics  http://localhost:8888/metrics"
 	@exec $(BINARY) --config config/replay.yaml
 

@@ -353,6 +353,16 @@ func TestABadDatabaseOrEnvironmentIsAClearError(t *testing.T) {
 	t.Run("WITNESS_FINDINGS set but empty is no findings", func(t *testing.T) {
 		newCollector(t, map[string]string{"WITNESS_FINDINGS": ""}, "gateway.yaml").start()
 	})
+	t.Run("a second collector in the same directory", func(t *testing.T) {
+		first := gateway(t)
+		second := newCollector(t, map[string]string{"WITNESS_DATA_DIR": first.env["WITNESS_DATA_DIR"]}, "gateway.yaml")
+		fails(t, second, "another collector uses it")
+	})
+	t.Run("OTLP for everybody without authentication", func(t *testing.T) {
+		for _, endpoint := range []string{"", "0.0.0.0:0"} {
+			fails(t, newCollector(t, map[string]string{"WITNESS_OTLP_HTTP_ENDPOINT": endpoint}, "gateway.yaml"), "receivers::otlp::protocols::http::endpoint: others can reach it")
+		}
+	})
 	t.Run("an API for everybody without authentication", func(t *testing.T) {
 		fails(t, newCollector(t, map[string]string{"WITNESS_API_ENDPOINT": "0.0.0.0:0"}, "gateway.yaml"), "allow_insecure")
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gofrs/flock"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -19,14 +20,18 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
 )
 
-// databaseFile is the database in the directory.
-const databaseFile = "witness.db"
+// Files in the directory: the database, and what a collector locks while it uses it.
+const (
+	databaseFile = "witness.db"
+	lockFile     = "witness.lock"
+)
 
 type storageExtension struct {
 	config    *Config
 	settings  component.TelemetrySettings
 	telemetry *metadata.TelemetryBuilder
 	storage   storage.Storage
+	lock      *flock.Flock // held while the database is open
 }
 
 var _ storage.Extension = (*storageExtension)(nil)
@@ -44,9 +49,16 @@ func (e *storageExtension) Start(ctx context.Context, _ component.Host) error {
 	if err := os.MkdirAll(e.config.Embedded.Directory, 0o700); err != nil {
 		return fmt.Errorf("embedded::directory: cannot be created: %w", pathless(err))
 	}
+	lock := flock.New(filepath.Join(e.config.Embedded.Directory, lockFile), flock.SetPermissions(0o600))
+	if locked, err := lock.TryLock(); err != nil {
+		return fmt.Errorf("embedded::directory: %s: %w", lockFile, pathless(err))
+	} else if !locked {
+		return errors.New("embedded::directory: another collector uses it")
+	}
+	e.lock = lock
 	database, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(e.config.Embedded.Directory, databaseFile)})
 	if err != nil {
-		return fmt.Errorf("embedded::directory: %s: %w", databaseFile, err)
+		return errors.Join(fmt.Errorf("embedded::directory: %s: %w", databaseFile, err), e.Shutdown(ctx))
 	}
 	e.storage = database
 	if err := e.measure(database); err != nil {
@@ -96,10 +108,14 @@ func (e *storageExtension) Shutdown(context.Context) error {
 		e.telemetry.Shutdown()
 		e.telemetry = nil
 	}
-	if e.storage == nil {
-		return nil
+	var errs error
+	if e.storage != nil {
+		errs = e.storage.Close()
 	}
-	return e.storage.Close()
+	if e.lock != nil {
+		errs = errors.Join(errs, e.lock.Close())
+	}
+	return errs
 }
 
 // Storage implements storage.Extension.
