@@ -3,6 +3,7 @@ package witnessexporter
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otelcol-witness/otelcol-witness/exporter/witnessexporter/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -71,7 +73,7 @@ func decode(logs plog.Logs, now time.Time) contents {
 					switch observation, err := witness.ObservationOf(resource, record); {
 					case errors.Is(err, witness.ErrID):
 						c.refused[reasonID]++
-					case err != nil:
+					case err != nil || slices.ContainsFunc(observation.FindingIDs, notAnID):
 						c.refused[reasonMalformed]++
 					default:
 						c.observations = append(c.observations, observation)
@@ -137,6 +139,9 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 	e.logger.Warn("Refused records that cannot be stored", fields...)
 	return nil
 }
+
+// notAnID reports whether nobody could ask for a finding of that id: naming it would make it exist.
+func notAnID(id string) bool { return finding.ValidateID(id) != nil }
 
 // reasonOf is why the storage refused an observation that ObservationOf had let pass.
 func reasonOf(o *witness.Observation, now time.Time) string {

@@ -210,7 +210,8 @@ func TestBadRecordsLoseNoNeighbour(t *testing.T) {
 	settings.Logger = zap.New(core)
 	exporter := startExporter(t, settings, host)
 
-	all := observations(8)
+	all := observations(9)
+	all[8].FindingIDs = []string{"CVE-1", "a\x00b"}
 	all[0].ID = all[1].ID          // another's
 	all[2].Source = ""             // none
 	all[3].Witness.Kind = "called" // no such
@@ -233,10 +234,10 @@ func TestBadRecordsLoseNoNeighbour(t *testing.T) {
 		return metricdata.DataPoint[int64]{Value: n, Attributes: attribute.NewSet(attribute.String("reason", reason))}
 	}
 	metadatatest.AssertEqualWitnessExporterRefusedRecords(t, telemetry,
-		[]metricdata.DataPoint[int64]{point("id", 1), point("malformed", 5), point("ahead", 2)}, ignore...)
+		[]metricdata.DataPoint[int64]{point("id", 1), point("malformed", 6), point("ahead", 2)}, ignore...)
 	entries := logged.FilterMessage("Refused records that cannot be stored").All()
 	require.Len(t, entries, 1, "one line a batch")
-	assert.Equal(t, map[string]any{"id": int64(1), "malformed": int64(5), "ahead": int64(2)}, entries[0].ContextMap())
+	assert.Equal(t, map[string]any{"id": int64(1), "malformed": int64(6), "ahead": int64(2)}, entries[0].ContextMap())
 }
 
 // auth is what an authenticator says of a request.

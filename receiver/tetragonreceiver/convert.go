@@ -85,6 +85,12 @@ func (c *converter) convert(b *batch, event *tetragon.GetEventsResponse, receive
 		c.tally.skipped["incomplete"]++
 		return
 	}
+	switch e.record {
+	case semconv.EventLoad:
+		c.ledger.came[witness.KindLoad] = true
+	case semconv.EventCall, semconv.EventKernel:
+		c.ledger.came[witness.KindCall] = true
+	}
 	record := b.records(placeOf(event, e.process)).AppendEmpty()
 	record.SetEventName(e.record)
 	record.SetTimestamp(pcommon.NewTimestampFromTime(e.time))
@@ -443,6 +449,7 @@ func (c *converter) putKprobeStack(m pcommon.Map, kprobe *tetragon.ProcessKprobe
 		if frame.Symbol != "" {
 			frame.SymbolSource = "agent"
 		}
+		c.ledger.came[witness.KindSample] = true
 		frames = append(frames, frame)
 	}
 	c.frames = frames[:0]

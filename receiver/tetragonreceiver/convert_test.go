@@ -64,6 +64,7 @@ func TestCapturesAreConvertedWhole(t *testing.T) {
 		events  []*tetragon.GetEventsResponse
 		types   map[string]int64
 		records map[string]int
+		kinds   []witness.Kind // that a heartbeat may claim after it
 	}{
 		{
 			name: "linger file", events: fileEvents(t, "linger"),
@@ -75,6 +76,7 @@ func TestCapturesAreConvertedWhole(t *testing.T) {
 				semconv.EventExec: 57, semconv.EventExit: 50, semconv.EventKernel: 159 + 229 + 1, semconv.EventLoad: 225,
 				semconv.EventCall: 40 + 20,
 			},
+			kinds: witness.Kinds,
 		},
 		{
 			name: "throttled file", events: fileEvents(t, "throttled"),
@@ -83,6 +85,7 @@ func TestCapturesAreConvertedWhole(t *testing.T) {
 				semconv.EventExec: 25, semconv.EventExit: 74, semconv.EventStatus: 5,
 				semconv.EventLoss: 3 + 1, // a cgroup ceased to be throttled, three times; the rate limit, once
 			},
+			kinds: []witness.Kind{witness.KindExec},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -90,6 +93,7 @@ func TestCapturesAreConvertedWhole(t *testing.T) {
 			assert.Equal(t, test.types, c.tally.events)
 			assert.Empty(t, c.tally.skipped)
 			assert.Equal(t, test.records, countNames(b.logs))
+			assert.Equal(t, test.kinds, c.ledger.kinds())
 			assert.Empty(t, semconv.Validate(b.logs))
 		})
 	}
@@ -822,7 +826,7 @@ func TestHeartbeat(t *testing.T) {
 	require.Len(t, all, 3)
 	assert.Equal(t, []any{stageMalformed, uint64(2)}, []any{all[0].LossStage, all[0].Lost})
 	assert.Equal(t, witness.Coverage{
-		Source: testSource, Instance: witness.Instance{Host: "node-1"}, Assurance: witness.Measured, Signal: "tetragon", Kinds: witness.Kinds,
+		Source: testSource, Instance: witness.Instance{Host: "node-1"}, Assurance: witness.Measured, Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec},
 		Start: at, End: at.Add(15 * time.Second), Interval: 15 * time.Second, ProcessesSeen: 1, ProcessesWatched: 1,
 	}, all[1])
 	assert.Equal(t, all[1].End, all[2].Start, "heartbeats leave no gap")

@@ -46,6 +46,7 @@ type ledger struct {
 	// oldest and newest event times; oldest since the last heartbeat.
 	oldest, newest time.Time
 	seen           map[string]struct{}
+	came           map[witness.Kind]bool // kinds of which evidence came since the receiver began
 	unnoted        uint64 // processes that did not fit in seen
 	lost           uint64
 	losses         map[string]uint64
@@ -61,7 +62,7 @@ type ledger struct {
 func newLedger(source string, interval time.Duration, node string, tally func() *tally) *ledger {
 	return &ledger{
 		source: source, interval: interval, at: place{node: node}, tally: tally,
-		seen: map[string]struct{}{}, losses: map[string]uint64{}, throttled: map[string]time.Time{}, released: map[string]time.Time{},
+		seen: map[string]struct{}{}, came: map[witness.Kind]bool{witness.KindExec: true}, losses: map[string]uint64{}, throttled: map[string]time.Time{}, released: map[string]time.Time{},
 	}
 }
 
@@ -93,6 +94,17 @@ func (l *ledger) note(event *tetragon.GetEventsResponse, p *tetragon.Process) {
 		return
 	}
 	l.seen[id] = struct{}{}
+}
+
+// kinds are what a heartbeat claims to watch. Tetragon always reports execs; the others need a policy, and are claimed
+// once evidence of them came. That a call came says nothing of the functions that no policy names.
+func (l *ledger) kinds() (kinds []witness.Kind) {
+	for _, kind := range witness.Kinds {
+		if l.came[kind] {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
 }
 
 // throttle takes account of a cgroup that Tetragon begins or ceases to throttle. The time between the two is a loss of
@@ -228,7 +240,7 @@ func (l *ledger) beat(b *batch, end, now time.Time) {
 	}
 	seen := uint64(len(l.seen)) + l.unnoted
 	l.append(b, &witness.Coverage{
-		Signal: signal, Kinds: witness.Kinds, Start: l.start, End: end, Interval: l.interval,
+		Signal: signal, Kinds: l.kinds(), Start: l.start, End: end, Interval: l.interval,
 		ProcessesWatched: seen, ProcessesSeen: seen, Lost: l.lost,
 	}, now)
 	l.start = end
