@@ -47,7 +47,7 @@ type ledger struct {
 	oldest, newest time.Time
 	seen           map[string]struct{}
 	came           map[witness.Kind]bool // kinds of which evidence came since the receiver began
-	unnoted        uint64 // processes that did not fit in seen
+	unnoted        uint64                // processes that did not fit in seen
 	lost           uint64
 	losses         map[string]uint64
 	throttled      map[string]time.Time // by cgroupKey
