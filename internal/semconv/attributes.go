@@ -21,7 +21,7 @@ const (
 	EventKernel = "runtime.kernel"
 	// EventConnect: A process opened an outbound connection. Addresses are never recorded.
 	EventConnect = "runtime.connect"
-	// EventContainment: What a process could reach, in classes.
+	// EventContainment: What a process could reach, in classes. Nothing writes it yet.
 	EventContainment = "runtime.containment"
 	// EventLoss: Evidence was lost between two times. A gap in coverage for everything it can have hit.
 	EventLoss = "runtime.loss"
@@ -185,7 +185,7 @@ const (
 	WitnessStatusState = "witness.status.state"
 	// WitnessStatusReason: Why.
 	WitnessStatusReason = "witness.status.reason"
-	// WitnessCoverageSignal: What watches: tetragon, ebpf.
+	// WitnessCoverageSignal: What watches: tetragon.
 	WitnessCoverageSignal = "witness.coverage.signal"
 	// WitnessCoverageKinds: The kinds of evidence it can see.
 	WitnessCoverageKinds = "witness.coverage.kinds"
