@@ -141,6 +141,18 @@ func (c *collector) settled() (total uint64) {
 	return total
 }
 
+// reaches waits until the API knows that many hits. More than that shows when the store is compared.
+func (c *collector) reaches(total uint64) {
+	c.t.Helper()
+	assert.Eventually(c.t, func() bool { return c.hot() >= total }, 120*time.Second, 100*time.Millisecond, "want %d hits", total)
+}
+
+// replayEnded waits until the pipeline has taken the whole file: what is stored then is complete after a stop.
+func (c *collector) replayEnded() {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool { return strings.Contains(c.log.String(), "The replay is at its end") }, 120*time.Second, 50*time.Millisecond)
+}
+
 const flushSoon = "yaml:processors::hot_symbol::flush_interval: 500ms"
 
 // replayed is the evidence of the whole capture: the yardstick of the other ways in.
@@ -148,7 +160,7 @@ func replayed(t *testing.T) map[string]uint64 {
 	path, err := filepath.Abs("../testdata/tetragon/linger.export.jsonl.gz")
 	require.NoError(t, err)
 	c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": path, "WITNESS_FINDINGS": ""}, "replay.yaml").start()
-	c.settled()
+	c.replayEnded()
 	c.stop()
 	hits := c.stored()
 	require.Greater(t, len(hits), 100)
@@ -208,13 +220,13 @@ func TestTheCaptureGivesTheSameWitnessesEveryWayIn(t *testing.T) {
 		c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file}, "local.yaml", flushSoon).start()
 		c.settled()
 		appendFile(t, file, strings.Join(lines[300:], ""))
-		c.settled()
+		c.reaches(sum(want))
 		c.stop()
 		assertSame(t, want, c.stored())
 	})
 	t.Run("gRPC", func(t *testing.T) {
 		c := newCollector(t, map[string]string{"TETRAGON_ENDPOINT": serveAgent(t, lines)}, "agent.yaml", flushSoon).start()
-		c.settled()
+		c.reaches(sum(want))
 		c.stop()
 		assertSame(t, want, c.stored())
 	})
@@ -223,7 +235,7 @@ func TestTheCaptureGivesTheSameWitnessesEveryWayIn(t *testing.T) {
 		a := newCollector(t, map[string]string{
 			"TETRAGON_ENDPOINT": serveAgent(t, lines), "WITNESS_GATEWAY_ENDPOINT": g.env["WITNESS_OTLP_GRPC_ENDPOINT"],
 		}, "agent-gateway.yaml", flushSoon).start()
-		g.settled()
+		g.reaches(sum(want))
 		a.stop()
 		g.stop()
 		assertSame(t, want, g.stored())
@@ -251,7 +263,7 @@ func TestACrashInTheMiddleOfAWindowGivesExactTotals(t *testing.T) {
 		c.kill()
 	}
 	c.start()
-	c.settled()
+	c.reaches(sum(want))
 	c.stop()
 	// Each crash forgets which build-ids Tetragon reported before it, so modules of processes from before it are known by
 	// path. The counts of every kind and symbol stand.
@@ -273,8 +285,7 @@ func TestAReloadBetweenRetriesGivesExactTotals(t *testing.T) {
 	g.kill()
 	a.reload()
 	g.start()
-	assert.Eventually(t, func() bool { return g.hot() >= sum(want) }, 120*time.Second, 200*time.Millisecond)
-	g.settled()
+	g.reaches(sum(want))
 	a.stop()
 	g.stop()
 	assertSame(t, want, g.stored())
@@ -368,7 +379,7 @@ func TestAFileExporterBesideOursReceivesEveryRecord(t *testing.T) {
 	out := t.TempDir() + "/out.jsonl"
 	c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": path, "WITNESS_FINDINGS": ""}, "replay.yaml",
 		"yaml:exporters::file::path: "+out, "yaml:service::pipelines::logs::exporters: [witness, file]", "yaml:processors::hot_symbol::events: keep").start()
-	c.settled()
+	c.replayEnded()
 	c.stop()
 	events, hits := map[string]int{}, uint64(0)
 	file, err := os.Open(out)
@@ -432,7 +443,7 @@ func TestBadLinesLoseNoNeighbour(t *testing.T) {
 	file := t.TempDir() + "/export.jsonl"
 	writeFile(t, file, bad.String())
 	c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file, "WITNESS_FINDINGS": ""}, "replay.yaml").start()
-	c.settled()
+	c.replayEnded()
 	c.stop()
 	assertSame(t, want, c.stored())
 	assert.NotContains(t, c.logText(), "telepathy", "what a line holds is not logged")
@@ -453,6 +464,7 @@ findings:
     symbols: [{language: go, package: golang.org/x/net/html, member: Tokenizer.Next}]
 `)
 	c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file, "WITNESS_FINDINGS": findings}, "replay.yaml").start()
+	c.replayEnded()
 	c.settled()
 	seen := c.get("/api/v1/findings/LAB-1/runtime/traces")
 	require.NotEmpty(t, list(seen, "traces"))
