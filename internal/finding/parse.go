@@ -70,7 +70,7 @@ func Parse(name string, r io.Reader) ([]witness.Finding, []error) {
 		p.refuse("", ErrSize)
 	default:
 		data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-		switch start := bytes.TrimLeft(data, " \t\r\n"); {
+		switch start := bytes.TrimSpace(data); {
 		case len(start) == 0:
 			p.refuse("", errors.New("is empty"))
 		case start[0] == '[':
