@@ -19,8 +19,8 @@ func (c *Coverage) Put(record plog.LogRecord, now time.Time) {
 	m.PutStr(semconv.WitnessSource, c.Source)
 	putTime(m, semconv.WitnessCoverageStart, c.Start)
 	putTime(m, semconv.WitnessCoverageEnd, c.End)
-	put(m, semconv.WitnessAssurance, string(c.Assurance))
-	put(m, semconv.WitnessCoverageSignal, c.Signal)
+	semconv.PutText(m, semconv.WitnessAssurance, string(c.Assurance))
+	semconv.PutText(m, semconv.WitnessCoverageSignal, c.Signal)
 	switch {
 	case c.LossStage != "":
 		record.SetEventName(semconv.EventLoss)
@@ -30,7 +30,7 @@ func (c *Coverage) Put(record plog.LogRecord, now time.Time) {
 		record.SetEventName(semconv.EventStatus)
 		m.PutStr(semconv.WitnessStatusTarget, c.StatusTarget)
 		m.PutStr(semconv.WitnessStatusState, c.StatusState)
-		put(m, semconv.WitnessStatusReason, c.StatusReason)
+		semconv.PutText(m, semconv.WitnessStatusReason, c.StatusReason)
 	default:
 		record.SetEventName(semconv.EventCoverage)
 		kinds := m.PutEmptySlice(semconv.WitnessCoverageKinds)
@@ -55,7 +55,7 @@ func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok boo
 	}
 	m := record.Attributes()
 	c = Coverage{
-		Assurance: assuranceOf(m), Source: text(m, semconv.WitnessSource), Signal: text(m, semconv.WitnessCoverageSignal),
+		Assurance: assuranceOf(m), Source: semconv.Text(m, semconv.WitnessSource), Signal: semconv.Text(m, semconv.WitnessCoverageSignal),
 		Instance: InstanceOf(resource), Workload: WorkloadOf(resource),
 	}
 	if c.Source == "" {
@@ -72,18 +72,18 @@ func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok boo
 	}
 	switch record.EventName() {
 	case semconv.EventLoss:
-		if c.LossStage = text(m, semconv.WitnessLossStage); c.LossStage == "" {
+		if c.LossStage = semconv.Text(m, semconv.WitnessLossStage); c.LossStage == "" {
 			return c, true, fmt.Errorf("%s: is missing", semconv.WitnessLossStage)
 		}
 		c.Lost = count(m, semconv.WitnessLossCount)
 	case semconv.EventStatus:
-		if c.StatusTarget = text(m, semconv.WitnessStatusTarget); c.StatusTarget == "" {
+		if c.StatusTarget = semconv.Text(m, semconv.WitnessStatusTarget); c.StatusTarget == "" {
 			return c, true, fmt.Errorf("%s: is missing", semconv.WitnessStatusTarget)
 		}
-		c.StatusState = text(m, semconv.WitnessStatusState)
-		c.StatusReason = text(m, semconv.WitnessStatusReason)
+		c.StatusState = semconv.Text(m, semconv.WitnessStatusState)
+		c.StatusReason = semconv.Text(m, semconv.WitnessStatusReason)
 	default:
-		for _, kind := range texts(m, semconv.WitnessCoverageKinds) {
+		for _, kind := range semconv.Texts(m, semconv.WitnessCoverageKinds) {
 			if !Kind(kind).Valid() {
 				return c, true, fmt.Errorf("%s: holds what is not one of exec, load, sample, call", semconv.WitnessCoverageKinds)
 			}

@@ -54,8 +54,8 @@ func AppendSightings(dst []Sighting, workload Workload, record plog.LogRecord) (
 	base := Sighting{
 		Hits:       1,
 		Assurance:  assuranceOf(attributes),
-		Origin:     Origin(text(attributes, semconv.WitnessOrigin)),
-		FindingIDs: texts(attributes, semconv.WitnessFindingIDs),
+		Origin:     Origin(semconv.Text(attributes, semconv.WitnessOrigin)),
+		FindingIDs: semconv.Texts(attributes, semconv.WitnessFindingIDs),
 	}
 	if !base.Origin.Valid() {
 		base.Origin = OriginUnknown
@@ -81,7 +81,7 @@ func AppendSightings(dst []Sighting, workload Workload, record plog.LogRecord) (
 		return dst, ErrNoTime
 	}
 	artifact := artifactOf(attributes)
-	owner := text(attributes, semconv.ProcessExecutablePath)
+	owner := semconv.Text(attributes, semconv.ProcessExecutablePath)
 	if owner == "" || record.EventName() == semconv.EventExec {
 		owner = stack[0].Module.Path
 	}
@@ -148,7 +148,7 @@ func repeats(stack []Frame, i int, kind Kind) bool {
 
 // assuranceOf is what an event says of itself; a collector's own receiver need not say that it measured.
 func assuranceOf(m pcommon.Map) Assurance {
-	if assurance := Assurance(text(m, semconv.WitnessAssurance)); assurance.Valid() {
+	if assurance := Assurance(semconv.Text(m, semconv.WitnessAssurance)); assurance.Valid() {
 		return assurance
 	}
 	return Measured

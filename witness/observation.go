@@ -62,9 +62,9 @@ func (o *Observation) put(record plog.LogRecord, now time.Time) {
 	m.PutStr(semconv.WitnessSource, o.Source)
 	m.PutStr(semconv.WitnessAssurance, string(o.Assurance))
 	m.PutStr(semconv.WitnessOrigin, string(o.Origin))
-	put(m, semconv.WitnessComponentPURL, o.Witness.Frame.Component)
+	semconv.PutText(m, semconv.WitnessComponentPURL, o.Witness.Frame.Component)
 	putArtifact(m, o.Artifact)
-	putAll(m, semconv.WitnessFindingIDs, o.FindingIDs)
+	semconv.PutTexts(m, semconv.WitnessFindingIDs, o.FindingIDs)
 	PutStack(m, append([]Frame{o.Witness.Frame}, o.Witness.Path...)...)
 }
 
@@ -74,20 +74,20 @@ func ObservationOf(resource pcommon.Map, record plog.LogRecord) (Observation, er
 	m := record.Attributes()
 	var o Observation
 	var err error
-	if o.ID, err = ParseID(text(m, semconv.WitnessID)); err != nil {
+	if o.ID, err = ParseID(semconv.Text(m, semconv.WitnessID)); err != nil {
 		return o, fmt.Errorf("%s: %w", semconv.WitnessID, err)
 	}
 	stack := StackOf(m)
 	if len(stack) == 0 {
 		return o, fmt.Errorf("%s: has no frame", semconv.WitnessStack)
 	}
-	o.Witness = Witness{Kind: Kind(text(m, semconv.WitnessKind)), Frame: stack[0], Workload: WorkloadOf(resource), Path: stack[1:]}
+	o.Witness = Witness{Kind: Kind(semconv.Text(m, semconv.WitnessKind)), Frame: stack[0], Workload: WorkloadOf(resource), Path: stack[1:]}
 	o.Instance = InstanceOf(resource)
-	o.Source = text(m, semconv.WitnessSource)
-	o.Assurance = Assurance(text(m, semconv.WitnessAssurance))
-	o.Origin = Origin(text(m, semconv.WitnessOrigin))
+	o.Source = semconv.Text(m, semconv.WitnessSource)
+	o.Assurance = Assurance(semconv.Text(m, semconv.WitnessAssurance))
+	o.Origin = Origin(semconv.Text(m, semconv.WitnessOrigin))
 	o.Artifact = artifactOf(m)
-	o.FindingIDs = texts(m, semconv.WitnessFindingIDs)
+	o.FindingIDs = semconv.Texts(m, semconv.WitnessFindingIDs)
 	for _, field := range []struct {
 		name string
 		into *uint64
@@ -168,22 +168,22 @@ func AlignWindow(t time.Time, length time.Duration) time.Time {
 }
 
 func putArtifact(m pcommon.Map, a Artifact) {
-	put(m, semconv.ArtifactPURL, a.PURL)
-	put(m, semconv.ArtifactHash, a.Digest)
-	put(m, semconv.VCSRefHeadRevision, a.Revision)
-	put(m, semconv.VCSRepositoryURLFull, a.Repository)
-	put(m, semconv.WitnessArtifactIdentityMethod, a.Method)
-	putAll(m, semconv.WitnessArtifactConflicts, a.Conflicts)
+	semconv.PutText(m, semconv.ArtifactPURL, a.PURL)
+	semconv.PutText(m, semconv.ArtifactHash, a.Digest)
+	semconv.PutText(m, semconv.VCSRefHeadRevision, a.Revision)
+	semconv.PutText(m, semconv.VCSRepositoryURLFull, a.Repository)
+	semconv.PutText(m, semconv.WitnessArtifactIdentityMethod, a.Method)
+	semconv.PutTexts(m, semconv.WitnessArtifactConflicts, a.Conflicts)
 }
 
 func artifactOf(m pcommon.Map) Artifact {
 	return Artifact{
-		PURL:       text(m, semconv.ArtifactPURL),
-		Digest:     text(m, semconv.ArtifactHash),
-		Revision:   text(m, semconv.VCSRefHeadRevision),
-		Repository: text(m, semconv.VCSRepositoryURLFull),
-		Method:     text(m, semconv.WitnessArtifactIdentityMethod),
-		Conflicts:  texts(m, semconv.WitnessArtifactConflicts),
+		PURL:       semconv.Text(m, semconv.ArtifactPURL),
+		Digest:     semconv.Text(m, semconv.ArtifactHash),
+		Revision:   semconv.Text(m, semconv.VCSRefHeadRevision),
+		Repository: semconv.Text(m, semconv.VCSRepositoryURLFull),
+		Method:     semconv.Text(m, semconv.WitnessArtifactIdentityMethod),
+		Conflicts:  semconv.Texts(m, semconv.WitnessArtifactConflicts),
 	}
 }
 
@@ -193,7 +193,7 @@ func putTime(m pcommon.Map, name string, t time.Time) {
 
 // timeOf reads a time; the years beyond what a count of nanoseconds can hold are refused.
 func timeOf(m pcommon.Map, name string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339Nano, text(m, name))
+	t, err := time.Parse(time.RFC3339Nano, semconv.Text(m, name))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s: is not an RFC 3339 time", name)
 	}

@@ -21,14 +21,14 @@ var controllers = []struct{ attribute, kind string }{
 // WorkloadOf reads the workload from resource attributes.
 func WorkloadOf(resource pcommon.Map) Workload {
 	w := Workload{
-		Namespace: text(resource, semconv.K8SNamespaceName),
-		Container: text(resource, semconv.K8SContainerName),
+		Namespace: semconv.Text(resource, semconv.K8SNamespaceName),
+		Container: semconv.Text(resource, semconv.K8SContainerName),
 	}
 	if w.Container == "" {
-		w.Container = text(resource, semconv.ContainerName)
+		w.Container = semconv.Text(resource, semconv.ContainerName)
 	}
 	for _, c := range controllers {
-		if name := text(resource, c.attribute); name != "" {
+		if name := semconv.Text(resource, c.attribute); name != "" {
 			w.Controller = c.kind + "/" + name
 			break
 		}
@@ -37,7 +37,7 @@ func WorkloadOf(resource pcommon.Map) Workload {
 		digest := digests.Slice().At(0).AsString()
 		w.Image = digest[strings.LastIndexByte(digest, '@')+1:]
 	}
-	if w == (Workload{}) && text(resource, semconv.ContainerID) != "" {
+	if w == (Workload{}) && semconv.Text(resource, semconv.ContainerID) != "" {
 		return UnknownWorkload
 	}
 	return w
@@ -47,7 +47,7 @@ func WorkloadOf(resource pcommon.Map) Workload {
 func InstanceOf(resource pcommon.Map) Instance {
 	first := func(names ...string) string {
 		for _, name := range names {
-			if value := text(resource, name); value != "" {
+			if value := semconv.Text(resource, name); value != "" {
 				return value
 			}
 		}
@@ -62,60 +62,22 @@ func InstanceOf(resource pcommon.Map) Instance {
 
 // PutResource writes what WorkloadOf and InstanceOf read.
 func PutResource(resource pcommon.Map, w Workload, i Instance) {
-	put(resource, semconv.HostName, i.Host)
-	put(resource, semconv.K8SNamespaceName, w.Namespace)
-	put(resource, semconv.K8SPodName, i.Pod)
-	put(resource, semconv.ContainerID, i.Container)
+	semconv.PutText(resource, semconv.HostName, i.Host)
+	semconv.PutText(resource, semconv.K8SNamespaceName, w.Namespace)
+	semconv.PutText(resource, semconv.K8SPodName, i.Pod)
+	semconv.PutText(resource, semconv.ContainerID, i.Container)
 	if w.Namespace != "" {
-		put(resource, semconv.K8SContainerName, w.Container)
+		semconv.PutText(resource, semconv.K8SContainerName, w.Container)
 	} else {
-		put(resource, semconv.ContainerName, w.Container)
+		semconv.PutText(resource, semconv.ContainerName, w.Container)
 	}
 	kind, name, _ := strings.Cut(w.Controller, "/")
 	for _, c := range controllers {
 		if c.kind == kind {
-			put(resource, c.attribute, name)
+			semconv.PutText(resource, c.attribute, name)
 		}
 	}
 	if w.Image != "" {
 		resource.PutEmptySlice(semconv.ContainerImageRepoDigests).AppendEmpty().SetStr(w.Image)
 	}
-}
-
-func text(m pcommon.Map, name string) string {
-	if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeStr {
-		return v.Str()
-	}
-	return ""
-}
-
-func put(m pcommon.Map, name, value string) {
-	if value != "" {
-		m.PutStr(name, value)
-	}
-}
-
-func putAll(m pcommon.Map, name string, values []string) {
-	if len(values) == 0 {
-		return
-	}
-	slice := m.PutEmptySlice(name)
-	slice.EnsureCapacity(len(values))
-	for _, value := range values {
-		slice.AppendEmpty().SetStr(value)
-	}
-}
-
-func texts(m pcommon.Map, name string) []string {
-	v, ok := m.Get(name)
-	if !ok || v.Type() != pcommon.ValueTypeSlice || v.Slice().Len() == 0 {
-		return nil
-	}
-	values := make([]string, 0, v.Slice().Len())
-	for i := range v.Slice().Len() {
-		if element := v.Slice().At(i); element.Type() == pcommon.ValueTypeStr {
-			values = append(values, element.Str())
-		}
-	}
-	return values
 }

@@ -74,7 +74,7 @@ func frameOf(m pcommon.Map) Frame {
 			}
 		case pcommon.ValueTypeSlice:
 			if name == semconv.FrameFlags {
-				f.Flags = texts(m, name)
+				f.Flags = semconv.Texts(m, name)
 				slices.Sort(f.Flags)
 				f.Flags = slices.Compact(f.Flags)
 			}
@@ -97,26 +97,26 @@ func frameOf(m pcommon.Map) Frame {
 
 func putFrame(m pcommon.Map, f *Frame) {
 	m.EnsureCapacity(8)
-	put(m, semconv.FramePackage, f.Package)
-	put(m, semconv.FrameMember, f.Member)
-	put(m, semconv.FrameSymbol, f.Symbol)
-	put(m, semconv.FrameLanguage, f.Language)
-	putAll(m, semconv.FrameFlags, f.Flags)
-	put(m, semconv.FrameModule, f.Module.Path)
-	put(m, semconv.FrameBuildID, f.Module.BuildID)
-	put(m, semconv.FrameSHA256, f.Module.SHA256)
+	semconv.PutText(m, semconv.FramePackage, f.Package)
+	semconv.PutText(m, semconv.FrameMember, f.Member)
+	semconv.PutText(m, semconv.FrameSymbol, f.Symbol)
+	semconv.PutText(m, semconv.FrameLanguage, f.Language)
+	semconv.PutTexts(m, semconv.FrameFlags, f.Flags)
+	semconv.PutText(m, semconv.FrameModule, f.Module.Path)
+	semconv.PutText(m, semconv.FrameBuildID, f.Module.BuildID)
+	semconv.PutText(m, semconv.FrameSHA256, f.Module.SHA256)
 	if f.HasOffset {
 		m.PutStr(semconv.FrameOffset, FormatOffset(f.Offset))
 	}
-	put(m, semconv.FrameFile, f.File)
+	semconv.PutText(m, semconv.FrameFile, f.File)
 	if f.Line != 0 {
 		m.PutInt(semconv.FrameLine, int64(f.Line))
 	}
 	if f.Inlined {
 		m.PutBool(semconv.FrameInlined, true)
 	}
-	put(m, semconv.FrameComponent, f.Component)
-	put(m, semconv.FrameSymbolSource, f.SymbolSource)
+	semconv.PutText(m, semconv.FrameComponent, f.Component)
+	semconv.PutText(m, semconv.FrameSymbolSource, f.SymbolSource)
 	if f.Confidence != 0 {
 		m.PutDouble(semconv.FrameConfidence, f.Confidence)
 	}

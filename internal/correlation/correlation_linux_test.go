@@ -243,12 +243,12 @@ func TestGoProgram(t *testing.T) {
 			id := buildID(t, path)
 			assert.Equal(t, name == "no build-id", id == "")
 			for _, m := range []pcommon.Map{executed, called} {
-				assert.Equal(t, id, text(m, semconv.ProcessExecutableBuildIDGNU))
-				assert.Contains(t, text(m, semconv.ProcessExecutableBuildIDGo), "/")
-				assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", text(m, semconv.ArtifactPURL))
-				assert.Equal(t, "sha256:"+sum(t, path), text(m, semconv.ArtifactHash))
-				assert.Equal(t, revision, text(m, semconv.VCSRefHeadRevision))
-				assert.Equal(t, "buildinfo", text(m, semconv.WitnessArtifactIdentityMethod))
+				assert.Equal(t, id, semconv.Text(m, semconv.ProcessExecutableBuildIDGNU))
+				assert.Contains(t, semconv.Text(m, semconv.ProcessExecutableBuildIDGo), "/")
+				assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", semconv.Text(m, semconv.ArtifactPURL))
+				assert.Equal(t, "sha256:"+sum(t, path), semconv.Text(m, semconv.ArtifactHash))
+				assert.Equal(t, revision, semconv.Text(m, semconv.VCSRefHeadRevision))
+				assert.Equal(t, "buildinfo", semconv.Text(m, semconv.WitnessArtifactIdentityMethod))
 			}
 			frames := append(witness.StackOf(executed), witness.StackOf(called)...)
 			want := witness.Module{Path: path, BuildID: id}
@@ -268,7 +268,7 @@ func TestGoProgram(t *testing.T) {
 			assert.Equal(t, "go", frames[1].Language)
 			assert.Empty(t, frames[5].Language)
 			assert.Equal(t, module("[vdso]"), frames[7])
-			assert.Equal(t, "pkg:golang/github.com/google/uuid@v1.6.0", text(called, semconv.WitnessComponentPURL))
+			assert.Equal(t, "pkg:golang/github.com/google/uuid@v1.6.0", semconv.Text(called, semconv.WitnessComponentPURL))
 
 			report = c.Apply(t.Context(), logs)
 			assert.Equal(t, Report{Resolved: 1, Cached: 1, Unknown: map[Reason]int{}}, report, "the second time changes nothing, and disagrees with nothing")
@@ -349,8 +349,8 @@ func TestReplacedExecutable(t *testing.T) {
 	logs := plog.NewLogs()
 	m := record(logs, host, semconv.EventExec, path, p.pid, p.started, module(path))
 	assert.Equal(t, 1, c.Apply(t.Context(), logs).Resolved)
-	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", text(m, semconv.ArtifactPURL))
-	assert.Equal(t, "sha256:"+oldSum, text(m, semconv.ArtifactHash))
+	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", semconv.Text(m, semconv.ArtifactPURL))
+	assert.Equal(t, "sha256:"+oldSum, semconv.Text(m, semconv.ArtifactHash))
 	assert.Equal(t, old, witness.StackOf(m)[0].Module.BuildID)
 
 	// The process executes itself anew: under one start time and path it now runs the new file.
@@ -360,8 +360,8 @@ func TestReplacedExecutable(t *testing.T) {
 	logs = plog.NewLogs()
 	m = record(logs, host, semconv.EventExec, path, p.pid, p.started, module(path))
 	assert.Equal(t, 1, c.Apply(t.Context(), logs).Resolved)
-	assert.Equal(t, "pkg:golang/example.com/Shop@v1.3.0", text(m, semconv.ArtifactPURL))
-	assert.Equal(t, "sha256:"+sum(t, path), text(m, semconv.ArtifactHash))
+	assert.Equal(t, "pkg:golang/example.com/Shop@v1.3.0", semconv.Text(m, semconv.ArtifactPURL))
+	assert.Equal(t, "sha256:"+sum(t, path), semconv.Text(m, semconv.ArtifactHash))
 }
 
 func TestLibraries(t *testing.T) {
@@ -392,9 +392,9 @@ func TestLibraries(t *testing.T) {
 		report := newCorrelator(t).Apply(t.Context(), logs)
 		assert.Equal(t, Report{Resolved: 3, Unknown: map[Reason]int{NotMapped: 1}}, report)
 		assert.Equal(t, "1111111111", witness.StackOf(loaded)[0].Module.BuildID)
-		assert.Equal(t, "pkg:deb/debian/work@1", text(loaded, semconv.WitnessComponentPURL))
-		assert.Equal(t, "path", text(loaded, semconv.WitnessArtifactIdentityMethod), "the artifact of the event is the executable, not the library")
-		assert.Equal(t, "2222222222", text(loaded, semconv.ProcessExecutableBuildIDGNU))
+		assert.Equal(t, "pkg:deb/debian/work@1", semconv.Text(loaded, semconv.WitnessComponentPURL))
+		assert.Equal(t, "path", semconv.Text(loaded, semconv.WitnessArtifactIdentityMethod), "the artifact of the event is the executable, not the library")
+		assert.Equal(t, "2222222222", semconv.Text(loaded, semconv.ProcessExecutableBuildIDGNU))
 		frames := witness.StackOf(sampled)
 		assert.Equal(t, "1111111111", frames[0].Module.BuildID)
 		assert.Equal(t, "pkg:deb/debian/work@1", frames[0].Component)
@@ -438,8 +438,8 @@ func TestChroot(t *testing.T) {
 	require.NoError(t, os.Symlink("shop", filepath.Join(root, "bin", "alias")))
 	alias := record(logs, host, semconv.EventExec, "/bin/alias", p.pid, p.started, module("/bin/alias"))
 	assert.Equal(t, 2, newCorrelator(t).Apply(t.Context(), logs).Resolved)
-	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", text(m, semconv.ArtifactPURL))
-	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", text(alias, semconv.ArtifactPURL))
+	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", semconv.Text(m, semconv.ArtifactPURL))
+	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", semconv.Text(alias, semconv.ArtifactPURL))
 
 	outside := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o600))
@@ -508,7 +508,7 @@ func TestHangingFile(t *testing.T) {
 	close(hang)
 	require.Eventually(t, func() bool {
 		report, m = apply()
-		return report.Resolved == 1 && text(m, semconv.ArtifactHash) != ""
+		return report.Resolved == 1 && semconv.Text(m, semconv.ArtifactHash) != ""
 	}, 20*time.Second, 10*time.Millisecond)
 	assert.Equal(t, int32(2), opens.Load(), "each of the two processes was asked for once, however many batches wait")
 }
@@ -638,12 +638,12 @@ func TestConflicts(t *testing.T) {
 	assert.Equal(t, []any{"pkg:golang/example.com/Shop@v1.2.2", "pkg:golang/example.com/Shop@v1.2.3"}, conflicts(component))
 	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.2", witness.StackOf(component)[0].Component)
 	assert.Equal(t, []any{"pkg:golang/example.com/Shop@v1.2.2", "pkg:golang/example.com/Shop@v1.2.3"}, conflicts(claimed))
-	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.2", text(claimed, semconv.ArtifactPURL))
+	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.2", semconv.Text(claimed, semconv.ArtifactPURL))
 	for _, name := range []string{semconv.WitnessArtifactIdentityMethod, semconv.ArtifactHash, semconv.ProcessExecutableBuildIDGNU} {
-		assert.Empty(t, text(claimed, name), "an artifact is one statement")
+		assert.Empty(t, semconv.Text(claimed, name), "an artifact is one statement")
 	}
 	assert.Equal(t, []any{"build-id:ffff", "build-id:" + id}, conflicts(executable))
-	assert.Empty(t, text(executable, semconv.ArtifactPURL))
+	assert.Empty(t, semconv.Text(executable, semconv.ArtifactPURL))
 }
 
 func TestCaches(t *testing.T) {
@@ -691,8 +691,8 @@ func TestCaches(t *testing.T) {
 		logs := both()
 		newCorrelator(t, func(o *Options) { o.MaxFileSize = 10 }).Apply(t.Context(), logs)
 		m := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes()
-		assert.Equal(t, "2222222222", text(m, semconv.ProcessExecutableBuildIDGNU))
-		assert.Empty(t, text(m, semconv.ArtifactHash))
+		assert.Equal(t, "2222222222", semconv.Text(m, semconv.ProcessExecutableBuildIDGNU))
+		assert.Empty(t, semconv.Text(m, semconv.ArtifactHash))
 	})
 }
 

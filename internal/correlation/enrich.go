@@ -120,24 +120,24 @@ func (b *batch) each(logs plog.Logs, do func(*event)) {
 
 func (c *Correlator) event(host string, record plog.LogRecord) event {
 	m := record.Attributes()
-	e := event{name: record.EventName(), attributes: m, frames: pcommon.NewSlice(), host: host, exe: text(m, semconv.ProcessExecutablePath), at: record.Timestamp().AsTime()}
+	e := event{name: record.EventName(), attributes: m, frames: pcommon.NewSlice(), host: host, exe: semconv.Text(m, semconv.ProcessExecutablePath), at: record.Timestamp().AsTime()}
 	if stack, ok := m.Get(semconv.WitnessStack); ok && stack.Type() == pcommon.ValueTypeSlice {
 		e.frames = stack.Slice()
 	}
 	if e.name == semconv.EventExec {
-		if frame, ok := e.frame(0); ok && text(frame, semconv.FrameModule) != "" {
-			e.exe = text(frame, semconv.FrameModule)
+		if frame, ok := e.frame(0); ok && semconv.Text(frame, semconv.FrameModule) != "" {
+			e.exe = semconv.Text(frame, semconv.FrameModule)
 		}
 	}
 	e.exe = withoutDeleted(e.exe)
 	if pid, ok := m.Get(semconv.ProcessPID); ok && pid.Type() == pcommon.ValueTypeInt && pid.Int() > 0 && pid.Int() <= 1<<31-1 {
 		e.pid = int(pid.Int())
 	}
-	if created, err := time.Parse(time.RFC3339Nano, text(m, semconv.ProcessCreationTime)); err == nil {
+	if created, err := time.Parse(time.RFC3339Nano, semconv.Text(m, semconv.ProcessCreationTime)); err == nil {
 		e.created = created.UnixNano()
 	}
 	switch {
-	case text(m, semconv.WitnessAssurance) == string(witness.Asserted):
+	case semconv.Text(m, semconv.WitnessAssurance) == string(witness.Asserted):
 		e.reason = Asserted
 	case e.pid == 0 || e.created == 0 || !strings.HasPrefix(e.exe, "/") || len(e.exe) > maxPath:
 		e.reason = NoProcess
@@ -165,7 +165,7 @@ func (e *event) learnt(path string) learnedKey {
 func (b *batch) collect(e *event) {
 	if e.name == semconv.EventLoad && e.pid != 0 && e.created != 0 && e.reason != Asserted {
 		if frame, ok := e.frame(0); ok {
-			if path, id := modulePath(frame), text(frame, semconv.FrameBuildID); path != "" && id != "" && len(id) <= maxBuildID && len(e.host) <= maxHost && b.c.learned.Add(e.learnt(path), id) {
+			if path, id := modulePath(frame), semconv.Text(frame, semconv.FrameBuildID); path != "" && id != "" && len(id) <= maxBuildID && len(e.host) <= maxHost && b.c.learned.Add(e.learnt(path), id) {
 				b.c.evicted.Add(1)
 			}
 		}
@@ -221,7 +221,7 @@ func (b *batch) ask(k key) {
 
 // modulePath is the path of a frame's module, empty when it is no file, as [kernel] and [vdso].
 func modulePath(frame pcommon.Map) string {
-	path := withoutDeleted(text(frame, semconv.FrameModule))
+	path := withoutDeleted(semconv.Text(frame, semconv.FrameModule))
 	if !strings.HasPrefix(path, "/") || len(path) > maxPath {
 		return ""
 	}
@@ -252,7 +252,7 @@ func (b *batch) enrich(e *event) {
 		}
 	}
 	if first, ok := e.frame(0); ok {
-		add(e.attributes, semconv.WitnessComponentPURL, text(first, semconv.FrameComponent), disagree)
+		add(e.attributes, semconv.WitnessComponentPURL, semconv.Text(first, semconv.FrameComponent), disagree)
 	}
 	if len(conflicts) > 0 {
 		b.report.Conflicts++
@@ -271,32 +271,32 @@ func (b *batch) enrichFrame(e *event, frame pcommon.Map, disagree func(...string
 	if e.reason == "" {
 		facts = b.known[key{e.process, path}]
 	}
-	given := text(frame, semconv.FrameBuildID)
+	given := semconv.Text(frame, semconv.FrameBuildID)
 	if given == "" && e.pid != 0 && e.created != 0 {
 		given, _ = b.c.learned.Get(e.learnt(path))
-		put(frame, semconv.FrameBuildID, given)
+		semconv.PutText(frame, semconv.FrameBuildID, given)
 	}
 	if facts == nil {
 		return
 	}
 	switch {
 	case given == "":
-		put(frame, semconv.FrameBuildID, facts.BuildID)
+		semconv.PutText(frame, semconv.FrameBuildID, facts.BuildID)
 	case facts.BuildID != given:
 		disagree(witness.Module{BuildID: given}.Key(""), witness.Module{BuildID: facts.BuildID, SHA256: facts.SHA256}.Key(""))
 		return
 	}
-	if given == "" && facts.BuildID == "" && text(frame, semconv.FrameSHA256) == "" {
-		put(frame, semconv.FrameSHA256, facts.SHA256)
+	if given == "" && facts.BuildID == "" && semconv.Text(frame, semconv.FrameSHA256) == "" {
+		semconv.PutText(frame, semconv.FrameSHA256, facts.SHA256)
 	}
 	if e.name == semconv.EventExec || e.name == semconv.EventLoad {
 		add(frame, semconv.FrameComponent, facts.artifact.PURL, disagree)
 		return
 	}
-	named := code{text(frame, semconv.FrameLanguage), text(frame, semconv.FramePackage), text(frame, semconv.FrameSymbol)}
+	named := code{semconv.Text(frame, semconv.FrameLanguage), semconv.Text(frame, semconv.FramePackage), semconv.Text(frame, semconv.FrameSymbol)}
 	found := facts.component(named)
 	if named.language == "" {
-		put(frame, semconv.FrameLanguage, found.language)
+		semconv.PutText(frame, semconv.FrameLanguage, found.language)
 	}
 	add(frame, semconv.FrameComponent, found.purl, disagree)
 }
@@ -314,7 +314,7 @@ func enrichRecord(m pcommon.Map, facts *identity, disagree func(...string)) {
 	}
 	agree := true
 	for _, s := range statement {
-		if present := text(m, s.name); present != "" && s.value != "" && present != s.value {
+		if present := semconv.Text(m, s.name); present != "" && s.value != "" && present != s.value {
 			disagree(s.kind+present, s.kind+s.value)
 			agree = false
 		}
@@ -324,9 +324,9 @@ func enrichRecord(m pcommon.Map, facts *identity, disagree func(...string)) {
 	}
 	m.EnsureCapacity(m.Len() + len(statement) + 2)
 	for _, s := range statement {
-		put(m, s.name, s.value)
+		semconv.PutText(m, s.name, s.value)
 	}
-	if text(m, semconv.WitnessArtifactIdentityMethod) == "" && (a.PURL != "" || a.Digest != "") {
+	if semconv.Text(m, semconv.WitnessArtifactIdentityMethod) == "" && (a.PURL != "" || a.Digest != "") {
 		m.PutStr(semconv.WitnessArtifactIdentityMethod, a.Method)
 	}
 }
@@ -336,7 +336,7 @@ func add(m pcommon.Map, name, value string, disagree func(...string)) {
 	if value == "" {
 		return
 	}
-	if present := text(m, name); present == "" {
+	if present := semconv.Text(m, name); present == "" {
 		m.PutStr(name, value)
 	} else if present != value {
 		disagree(present, value)
@@ -360,17 +360,4 @@ func addAll(m pcommon.Map, name string, values []string) {
 			slice.AppendEmpty().SetStr(value)
 		}
 	}
-}
-
-func put(m pcommon.Map, name, value string) {
-	if value != "" {
-		m.PutStr(name, value)
-	}
-}
-
-func text(m pcommon.Map, name string) string {
-	if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeStr {
-		return v.Str()
-	}
-	return ""
 }

@@ -1,5 +1,5 @@
-// Package elffile reads what an ELF file says of itself: build-ids, the distribution's package note, Go build
-// information, and how file offsets and virtual addresses relate. The file may be hostile: every count and size in it
+// Package elffile reads what an ELF file says of itself: build-ids, the distribution's package note and Go build
+// information. The file may be hostile: every count and size in it
 // is bounded before anything is read or allocated for it.
 package elffile
 
@@ -46,34 +46,6 @@ type Info struct {
 	GoBuildID string // as the Go linker wrote it
 	// Package is the JSON text of the package note (.note.package), not validated.
 	Package []byte
-	// Segments are the loadable segments, in the order of the file.
-	Segments []Segment
-}
-
-// Segment is a part of the file that is mapped to memory.
-type Segment struct {
-	Offset, Vaddr, Size uint64 // Size in the file
-	Executable          bool
-}
-
-// Vaddr is the virtual address, before relocation, of a file offset.
-func (i *Info) Vaddr(offset uint64) (uint64, bool) {
-	for _, s := range i.Segments {
-		if offset >= s.Offset && offset-s.Offset < s.Size {
-			return s.Vaddr + (offset - s.Offset), true
-		}
-	}
-	return 0, false
-}
-
-// Offset is the file offset of a virtual address before relocation.
-func (i *Info) Offset(vaddr uint64) (uint64, bool) {
-	for _, s := range i.Segments {
-		if vaddr >= s.Vaddr && vaddr-s.Vaddr < s.Size {
-			return s.Offset + (vaddr - s.Vaddr), true
-		}
-	}
-	return 0, false
 }
 
 // header is the part of the ELF header that leads further.
@@ -144,12 +116,7 @@ func Read(r io.ReaderAt) (*Info, error) {
 	info, left := &Info{}, uint64(maxNotes)
 	for i := range h.phnum {
 		p := h.program(table[i*h.phentsize:])
-		switch p.kind {
-		case elf.PT_LOAD:
-			if p.size > 0 {
-				info.Segments = append(info.Segments, Segment{Offset: p.offset, Vaddr: p.vaddr, Size: p.size, Executable: p.flags&elf.PF_X != 0})
-			}
-		case elf.PT_NOTE:
+		if p.kind == elf.PT_NOTE {
 			if err := info.readNotes(r, h.order, p.offset, p.size, p.align, &left); err != nil {
 				return nil, err
 			}

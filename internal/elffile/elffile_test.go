@@ -111,31 +111,6 @@ func TestCBinary(t *testing.T) {
 	assert.Empty(t, info.BuildID)
 }
 
-// TestOffsets uses a data segment: there the linker makes file offset and virtual address differ.
-func TestOffsets(t *testing.T) {
-	b := buildC(t, "-no-pie")
-	info, err := Read(bytes.NewReader(b))
-	require.NoError(t, err)
-	file, err := elf.NewFile(bytes.NewReader(b))
-	require.NoError(t, err)
-	for _, name := range []string{".text", ".data", ".rodata"} {
-		section := file.Section(name)
-		vaddr, ok := info.Vaddr(section.Offset)
-		require.True(t, ok)
-		assert.Equal(t, section.Addr, vaddr, name)
-		offset, ok := info.Offset(section.Addr)
-		require.True(t, ok)
-		assert.Equal(t, section.Offset, offset, name)
-	}
-	_, ok := info.Vaddr(uint64(len(b)) + 1<<20)
-	assert.False(t, ok)
-	_, ok = info.Offset(1)
-	assert.False(t, ok)
-	bss := file.Section(".bss")
-	_, ok = info.Offset(bss.Addr + bss.Size + 1<<20)
-	assert.False(t, ok)
-}
-
 func TestRefused(t *testing.T) {
 	valid := buildC(t, "-Wl,--build-id=sha1")
 	with := func(change func(b []byte)) []byte {
@@ -228,10 +203,6 @@ func FuzzRead(f *testing.F) {
 			assert.LessOrEqual(t, len(info.BuildID), 2*maxBuildID)
 			assert.LessOrEqual(t, len(info.GoBuildID), maxGoBuildID)
 			assert.LessOrEqual(t, len(info.Package), maxNote)
-			for _, s := range info.Segments {
-				info.Vaddr(s.Offset)
-				info.Offset(s.Vaddr)
-			}
 		}
 		_, _ = BuildInfo(bytes.NewReader(b))
 	})

@@ -201,7 +201,7 @@ func TestVersion(t *testing.T) {
 			if test.version != "" {
 				frame.Component += "@" + strings.ReplaceAll(test.version, " ", "%20")
 			}
-			assert.Equal(t, test.want, Version(f, frame, nil))
+			assert.Equal(t, test.want, versionOf(f, frame))
 		})
 	}
 }
@@ -328,4 +328,10 @@ func BenchmarkOf(b *testing.B) {
 	for b.Loop() {
 		Of(f, witness.KindCall, frame, &witness.Artifact{}, false)
 	}
+}
+
+// versionOf is whether the version of a frame's component is affected.
+func versionOf(f *witness.Finding, frame *witness.Frame) VersionState {
+	c := componentOf(f, frame, &witness.Artifact{})
+	return versionState(f, &c)
 }

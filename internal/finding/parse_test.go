@@ -353,10 +353,10 @@ func TestGoVulnerabilityDatabase(t *testing.T) {
 		}
 		for _, r := range f.Affected {
 			if r.Fixed != "" && len(f.Affected) == 1 {
-				assert.Equal(t, VersionUnaffected, Version(f, &witness.Frame{Component: f.Component + "@" + r.Fixed}, nil), f.ID)
+				assert.Equal(t, VersionUnaffected, versionOf(f, &witness.Frame{Component: f.Component + "@" + r.Fixed}), f.ID)
 			}
 			if r.Introduced != "0" {
-				assert.Equal(t, VersionAffected, Version(f, &witness.Frame{Component: f.Component + "@" + r.Introduced}, nil), f.ID)
+				assert.Equal(t, VersionAffected, versionOf(f, &witness.Frame{Component: f.Component + "@" + r.Introduced}), f.ID)
 			}
 		}
 	}

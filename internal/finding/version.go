@@ -10,20 +10,8 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// Version says whether the version that ran is affected. The version is that of the frame's component, or of the
-// artifact where that is the component itself; it is unknown without either, and where the versions of the ecosystem
-// cannot be compared here. Of matches nothing that is unaffected.
-func Version(f *witness.Finding, frame *witness.Frame, artifact *witness.Artifact) VersionState {
-	if frame == nil {
-		frame = &witness.Frame{}
-	}
-	if artifact == nil {
-		artifact = &witness.Artifact{}
-	}
-	c := componentOf(f, frame, artifact)
-	return versionState(f, &c)
-}
-
+// versionState says whether the version that ran is affected. It is unknown without one, and where the versions of the
+// ecosystem cannot be compared here. Of matches nothing that is unaffected.
 func versionState(f *witness.Finding, c *component) VersionState {
 	if len(f.Affected) == 0 && len(f.Versions) == 0 {
 		return VersionAffected

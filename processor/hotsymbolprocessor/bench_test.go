@@ -77,7 +77,7 @@ func BenchmarkNaive(b *testing.B) {
 				instance := witness.InstanceOf(resource.Resource().Attributes())
 				for j := range resource.ScopeLogs().Len() {
 					scope := resource.ScopeLogs().At(j)
-					source := textOf(scope.Scope().Attributes(), semconv.WitnessSource)
+					source := semconv.Text(scope.Scope().Attributes(), semconv.WitnessSource)
 					for k := range scope.LogRecords().Len() {
 						sightings, _ := witness.AppendSightings(nil, witness.WorkloadOf(resource.Resource().Attributes()), scope.LogRecords().At(k))
 						for l := range sightings {

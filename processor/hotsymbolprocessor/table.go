@@ -221,7 +221,7 @@ func (t *table) add(now time.Time, from sender, logs plog.Logs) {
 		var place *witness.Instance
 		for j := range resource.ScopeLogs().Len() {
 			scope := resource.ScopeLogs().At(j)
-			source := textOf(scope.Scope().Attributes(), semconv.WitnessSource)
+			source := semconv.Text(scope.Scope().Attributes(), semconv.WitnessSource)
 			records := scope.LogRecords()
 			for k := range records.Len() {
 				record := records.At(k)
@@ -235,7 +235,7 @@ func (t *table) add(now time.Time, from sender, logs plog.Logs) {
 				}
 				name := source
 				if name == "" {
-					name = textOf(record.Attributes(), semconv.WitnessSource)
+					name = semconv.Text(record.Attributes(), semconv.WitnessSource)
 				}
 				if last == nil || last.source != name {
 					last = t.origin(originKey{from, name})
@@ -250,7 +250,7 @@ func (t *table) add(now time.Time, from sender, logs plog.Logs) {
 
 // event counts one event, or defers it.
 func (t *table) event(o *origin, place *witness.Instance, workload witness.Workload, number uint32, record plog.LogRecord) {
-	uid := textOf(record.Attributes(), semconv.LogRecordUID)
+	uid := semconv.Text(record.Attributes(), semconv.LogRecordUID)
 	if uid != "" && !t.seen.add(o.label, uid) {
 		t.tally.skipped[skipDuplicate]++
 		return
@@ -613,13 +613,6 @@ func plus(a, b uint64) uint64 {
 		return math.MaxInt64
 	}
 	return a + b
-}
-
-func textOf(m pcommon.Map, name string) string {
-	if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeStr {
-		return v.Str()
-	}
-	return ""
 }
 
 func sameArtifact(a, b *witness.Artifact) bool {

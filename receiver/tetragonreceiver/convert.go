@@ -97,7 +97,7 @@ func (c *converter) convert(b *batch, event *tetragon.GetEventsResponse, receive
 	record.SetObservedTimestamp(pcommon.NewTimestampFromTime(received))
 	m := record.Attributes()
 	m.EnsureCapacity(28)
-	put(m, semconv.LogRecordUID, uid)
+	semconv.PutText(m, semconv.LogRecordUID, uid)
 	m.PutStr(semconv.TetragonEvent, e.name)
 	c.putProcess(m, &e)
 	c.putHook(m, &e)
@@ -326,23 +326,23 @@ func (c *converter) putProcess(m pcommon.Map, e *parts) {
 		m.PutStr(semconv.ProcessCreationTime, start.Format(time.RFC3339Nano))
 	}
 	binary, deleted := executable(p)
-	put(m, semconv.ProcessExecutablePath, binary)
+	semconv.PutText(m, semconv.ProcessExecutablePath, binary)
 	if strings.HasPrefix(binary, "/") {
 		m.PutStr(semconv.ProcessExecutableName, path.Base(binary))
 	} else {
-		put(m, semconv.ProcessExecutableName, binary)
+		semconv.PutText(m, semconv.ProcessExecutableName, binary)
 	}
-	put(m, semconv.ProcessExecutableBuildIDGNU, c.builds.of(p.GetExecId(), binary))
+	semconv.PutText(m, semconv.ProcessExecutableBuildIDGNU, c.builds.of(p.GetExecId(), binary))
 	if deleted && e.record == semconv.EventExec || e.frame.module != trimDeleted(e.frame.module) {
 		m.PutBool(semconv.WitnessModuleDeleted, true)
 	}
 	if p.GetUid() != nil {
 		m.PutInt(semconv.ProcessUserID, int64(p.GetUid().GetValue()))
 	}
-	put(m, semconv.TetragonExecID, p.GetExecId())
-	put(m, semconv.TetragonParentExecID, p.GetParentExecId())
+	semconv.PutText(m, semconv.TetragonExecID, p.GetExecId())
+	semconv.PutText(m, semconv.TetragonParentExecID, p.GetParentExecId())
 	if flags := strings.Fields(p.GetFlags()); len(flags) > 0 {
-		putAll(m, semconv.TetragonFlags, flags)
+		semconv.PutTexts(m, semconv.TetragonFlags, flags)
 		if slices.Contains(flags, "procFS") {
 			m.PutBool(semconv.WitnessProcessPreexisting, true)
 		}
@@ -354,7 +354,7 @@ func (c *converter) putProcess(m pcommon.Map, e *parts) {
 		if p.GetArguments() != "" {
 			m.PutStr(semconv.ProcessCommandLine, p.GetBinary()+" "+p.GetArguments())
 		}
-		put(m, semconv.ProcessWorkingDirectory, p.GetCwd())
+		semconv.PutText(m, semconv.ProcessWorkingDirectory, p.GetCwd())
 	}
 }
 
@@ -371,16 +371,16 @@ func (c *converter) putHook(m pcommon.Map, e *parts) {
 		probe = e.policy + "/" + probe
 	}
 	m.PutStr(semconv.WitnessProbeID, probe)
-	put(m, semconv.CodeFunctionName, e.function)
-	put(m, semconv.TetragonTracepoint, e.pair)
-	put(m, semconv.TetragonPolicy, e.policy)
-	put(m, semconv.TetragonMessage, e.message)
-	putAll(m, semconv.TetragonTags, e.tags)
+	semconv.PutText(m, semconv.CodeFunctionName, e.function)
+	semconv.PutText(m, semconv.TetragonTracepoint, e.pair)
+	semconv.PutText(m, semconv.TetragonPolicy, e.policy)
+	semconv.PutText(m, semconv.TetragonMessage, e.message)
+	semconv.PutTexts(m, semconv.TetragonTags, e.tags)
 	if e.acted {
 		m.PutStr(semconv.TetragonAction, strings.ToLower(strings.TrimPrefix(e.action.String(), "KPROBE_ACTION_")))
 	}
 	if c.arguments {
-		putAll(m, semconv.TetragonArgs, argumentTexts(e.args, e.data, e.result))
+		semconv.PutTexts(m, semconv.TetragonArgs, argumentTexts(e.args, e.data, e.result))
 	}
 }
 
@@ -518,21 +518,4 @@ func (b *batch) records(at place) plog.LogRecordSlice {
 		b.slices[at] = records
 	}
 	return records
-}
-
-func put(m pcommon.Map, name, value string) {
-	if value != "" {
-		m.PutStr(name, value)
-	}
-}
-
-func putAll(m pcommon.Map, name string, values []string) {
-	if len(values) == 0 {
-		return
-	}
-	slice := m.PutEmptySlice(name)
-	slice.EnsureCapacity(len(values))
-	for _, value := range values {
-		slice.AppendEmpty().SetStr(value)
-	}
 }

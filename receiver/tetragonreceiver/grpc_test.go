@@ -40,7 +40,7 @@ type agent struct {
 	streams atomic.Int32
 	down    atomic.Bool // GetVersion fails
 	mu      sync.Mutex
-	// policies are listed; nil: the call is not implemented.
+	// policies that are listed; nil is an agent too old to list any.
 	policies []*tetragon.TracingPolicyStatus
 	calls    map[string]int
 }

@@ -58,28 +58,28 @@ func hostOf(event *tetragon.GetEventsResponse) place {
 // put writes resource attributes.
 func (at *place) put(m pcommon.Map) {
 	m.EnsureCapacity(12)
-	put(m, semconv.HostName, at.node)
-	put(m, semconv.K8SClusterName, at.cluster)
+	semconv.PutText(m, semconv.HostName, at.node)
+	semconv.PutText(m, semconv.K8SClusterName, at.cluster)
 	if at.pod != "" || at.namespace != "" {
-		put(m, semconv.K8SNodeName, at.node)
-		put(m, semconv.K8SNamespaceName, at.namespace)
-		put(m, semconv.K8SPodName, at.pod)
-		put(m, semconv.K8SPodUID, at.podUID)
-		put(m, semconv.K8SContainerName, at.container)
+		semconv.PutText(m, semconv.K8SNodeName, at.node)
+		semconv.PutText(m, semconv.K8SNamespaceName, at.namespace)
+		semconv.PutText(m, semconv.K8SPodName, at.pod)
+		semconv.PutText(m, semconv.K8SPodUID, at.podUID)
+		semconv.PutText(m, semconv.K8SContainerName, at.container)
 		if name, ok := controllerAttributes[at.controllerKind]; ok {
-			put(m, name, at.controller)
+			semconv.PutText(m, name, at.controller)
 		}
 	} else {
-		put(m, semconv.ContainerName, at.container)
+		semconv.PutText(m, semconv.ContainerName, at.container)
 	}
-	put(m, semconv.ContainerID, at.containerID)
+	semconv.PutText(m, semconv.ContainerID, at.containerID)
 	name, tag := imageName(at.image)
-	put(m, semconv.ContainerImageName, name)
+	semconv.PutText(m, semconv.ContainerImageName, name)
 	if tag != "" {
-		putAll(m, semconv.ContainerImageTags, []string{tag})
+		semconv.PutTexts(m, semconv.ContainerImageTags, []string{tag})
 	}
 	if digest := repoDigest(at.imageID); digest != "" {
-		putAll(m, semconv.ContainerImageRepoDigests, []string{digest})
+		semconv.PutTexts(m, semconv.ContainerImageRepoDigests, []string{digest})
 	}
 }
 

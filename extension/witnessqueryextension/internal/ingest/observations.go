@@ -173,22 +173,16 @@ func newEvent(trace *Trace, now time.Time) (event, error) {
 	m.PutStr(semconv.WitnessFirstSeen, first.Format(time.RFC3339Nano))
 	m.PutStr(semconv.WitnessLastSeen, last.Format(time.RFC3339Nano))
 	m.PutStr(semconv.WitnessAssurance, string(witness.Asserted))
-	put(m, semconv.ProcessExecutablePath, executable(frames))
+	semconv.PutText(m, semconv.ProcessExecutablePath, executable(frames))
 	if trace.Artifact != (Artifact{}) {
-		put(m, semconv.ArtifactPURL, trace.Artifact.PURL)
-		put(m, semconv.ArtifactHash, trace.Artifact.Digest)
-		put(m, semconv.VCSRefHeadRevision, trace.Artifact.Revision)
-		put(m, semconv.VCSRepositoryURLFull, trace.Artifact.Repository)
+		semconv.PutText(m, semconv.ArtifactPURL, trace.Artifact.PURL)
+		semconv.PutText(m, semconv.ArtifactHash, trace.Artifact.Digest)
+		semconv.PutText(m, semconv.VCSRefHeadRevision, trace.Artifact.Revision)
+		semconv.PutText(m, semconv.VCSRepositoryURLFull, trace.Artifact.Repository)
 		m.PutStr(semconv.WitnessArtifactIdentityMethod, "asserted")
 	}
 	witness.PutStack(m, frames...)
 	return e, nil
-}
-
-func put(m pcommon.Map, name, value string) {
-	if value != "" {
-		m.PutStr(name, value)
-	}
 }
 
 // times reads when a trace was seen. Without lastSeen that is now.
@@ -304,11 +298,11 @@ func executable(frames []witness.Frame) string {
 }
 
 func putPlace(resource pcommon.Map, trace *Trace) {
-	put(resource, semconv.HostName, trace.Host)
-	put(resource, semconv.ContainerID, trace.Container.ID)
-	put(resource, semconv.ContainerName, trace.Container.Name)
+	semconv.PutText(resource, semconv.HostName, trace.Host)
+	semconv.PutText(resource, semconv.ContainerID, trace.Container.ID)
+	semconv.PutText(resource, semconv.ContainerName, trace.Container.Name)
 	name, digest, pinned := strings.Cut(trace.Container.Image, "@")
-	put(resource, semconv.ContainerImageName, name)
+	semconv.PutText(resource, semconv.ContainerImageName, name)
 	if pinned && digest != "" {
 		resource.PutEmptySlice(semconv.ContainerImageRepoDigests).AppendEmpty().SetStr(trace.Container.Image)
 	}
