@@ -117,8 +117,8 @@ type Reader interface {
 	Subjects(ctx context.Context, tenant string, query SubjectQuery) ([]Subject, error)
 	// Witnesses returns a page of witnesses with their totals.
 	Witnesses(ctx context.Context, tenant string, query WitnessQuery) (WitnessPage, error)
-	// Summary adds up. Per window, instance and subject, and within an assurance, the larger count of two receivers of
-	// a host stands (Receiver); everything else is a sum.
+	// Summary adds up. Per window, instance, workload and subject, and within an assurance, the larger count of two
+	// receivers of a host stands (Receiver); everything else is a sum.
 	Summary(ctx context.Context, tenant string, filter Filter) (Summary, error)
 	// Timeline adds up by time, as Summary does; only buckets with hits, chronological.
 	Timeline(ctx context.Context, tenant string, query TimelineQuery) (Timeline, error)
@@ -126,6 +126,11 @@ type Reader interface {
 	Coverage(ctx context.Context, tenant string, query CoverageQuery) ([]witness.Coverage, error)
 	// HotSymbols returns the subjects with most hits, most first.
 	HotSymbols(ctx context.Context, tenant string, query HotQuery) ([]HotSymbol, error)
+	// Totals returns the part of each subject in a Summary of everything; subjects without hits are left out. It is made
+	// for thousands of subjects.
+	Totals(ctx context.Context, tenant string, subjects []string) (map[string]SubjectTotal, error)
+	// Places returns where the selected evidence was seen, ordered by subject, workload and instance.
+	Places(ctx context.Context, tenant string, filter Filter) ([]Place, error)
 }
 
 // Storage is a backend.
@@ -228,7 +233,7 @@ type WitnessQuery struct {
 	Sort  Sort // empty is SortHits
 	After *Position
 	Limit int // 0 is 100, at most 1000
-	// AsOf, if set, leaves out what was stored later.
+	// AsOf, if set, leaves out witnesses that were first stored later. Their hits are those of now.
 	AsOf time.Time
 }
 
@@ -251,10 +256,8 @@ type WitnessTotal struct {
 	LastSeen  time.Time
 	// Assurance is measured if any observation was.
 	Assurance witness.Assurance
-	Origin    witness.Origin // of the newest observation
-	Instance  witness.Instance
-	// Instances is how many there are; Instance is that of the newest observation.
-	Instances int
+	Origin    witness.Origin   // of the newest observation
+	Instance  witness.Instance // of the newest observation
 	// Named says that a trace named Filter.Finding outright.
 	Named bool
 }
@@ -279,6 +282,16 @@ type SubjectTotal struct {
 	FirstSeen, LastSeen   time.Time
 	LastMeasured          time.Time // zero if never
 	Namespaces, Workloads int
+}
+
+// Place is where evidence of a subject was seen.
+type Place struct {
+	Subject                string
+	Workload               witness.Workload
+	Instance               witness.Instance
+	Hits                   uint64
+	Measured               uint64 // of Hits
+	LastSeen, LastMeasured time.Time
 }
 
 // TimelineQuery selects buckets.

@@ -50,7 +50,7 @@ func notProbeable(c *evidence.Coverage) []evidence.Hook {
 }
 
 func (a *api) getCoverage(c *call) (answer, error) {
-	now := a.now().UTC()
+	now := c.now
 	from, to, err := c.query.recent(now)
 	if err != nil {
 		return answer{}, err

@@ -19,6 +19,13 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
+var findingRoutes = []route{
+	{http.MethodGet, "/api/v1/findings", roleRead, []string{"component", "cursor", "limit"}, (*api).listFindings},
+	{http.MethodGet, "/api/v1/findings/{findingId}", roleRead, nil, (*api).getFinding},
+	{http.MethodPut, "/api/v1/findings/{findingId}", roleWrite, nil, (*api).putFinding},
+	{http.MethodDelete, "/api/v1/findings/{findingId}", roleWrite, nil, (*api).deleteFinding},
+}
+
 // scopeAPI is the scope of findings that this API puts.
 const scopeAPI = "api"
 
@@ -71,7 +78,7 @@ func (a *api) summarize(c *call, f witness.Finding) (findingEvidence, error) {
 	if err != nil {
 		return findingEvidence{}, err
 	}
-	result := matches.Score(a.now(), &summary)
+	result := matches.Score(c.now, &summary)
 	return findingEvidence{f, findingSummary{
 		Observed: summary.Hits > 0, Hits: summary.Hits, ByKind: hitsByKind(summary.ByKind),
 		FirstSeen: when(summary.FirstSeen), LastSeen: when(summary.LastSeen), Score: result.Score, Band: result.Band,

@@ -52,7 +52,7 @@ func FuzzQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {
 		for _, route := range routes {
 			if route.method == http.MethodGet && !strings.HasSuffix(route.template, "openapi.json") {
-				survives(t, s, route.method, strings.Replace(route.template, findingID, "x", 1)+"?"+query, "")
+				survives(t, s, route.method, strings.Replace(route.template, "{findingId}", "x", 1)+"?"+query, "")
 			}
 		}
 	})

@@ -168,7 +168,7 @@ func TestDocumentHasTheRoutes(t *testing.T) {
 	inCode := map[string][]string{}
 	for _, route := range routes {
 		names := slices.Clone(route.parameters)
-		if strings.Contains(route.template, findingID) {
+		if strings.Contains(route.template, "{findingId}") {
 			names = append(names, "findingId")
 		}
 		if route.method == http.MethodPost {

@@ -22,7 +22,7 @@ type scored struct {
 }
 
 func (a *api) getScore(c *call) (answer, error) {
-	now := a.now().UTC()
+	now := c.now
 	f, err := a.store.Finding(c.Context(), c.principal.Tenant, c.finding)
 	if err != nil {
 		return answer{}, err

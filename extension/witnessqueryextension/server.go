@@ -41,9 +41,11 @@ type call struct {
 	*http.Request
 	principal     storage.Principal
 	authenticated bool
-	route         string // template
-	finding       string // id in the path, if any
+	route         string            // template
+	path          map[string]string // parameters of the path, decoded and checked
+	finding       string            // the one of the name findingId, if any
 	query         *query
+	now           time.Time // UTC
 }
 
 // answer is what a handler returns: a body that is encoded as JSON, or none.
@@ -55,66 +57,56 @@ type answer struct {
 // route is a call of the API. The template is that of the OpenAPI document.
 type route struct {
 	method, template string
+	role             role
 	parameters       []string // of the query
 	handle           func(*api, *call) (answer, error)
 }
 
+// role is what a caller must be allowed to do.
+type role string
+
+const (
+	roleRead  role = "read"
+	roleWrite role = "write"
+	roleAdmin role = "admin"
+)
+
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
 
-var routes = []route{
-	{http.MethodGet, "/api/v1/findings", []string{"component", "cursor", "limit"}, (*api).listFindings},
-	{http.MethodGet, "/api/v1/findings/{findingId}", nil, (*api).getFinding},
-	{http.MethodPut, "/api/v1/findings/{findingId}", nil, (*api).putFinding},
-	{http.MethodDelete, "/api/v1/findings/{findingId}", nil, (*api).deleteFinding},
-	{http.MethodPost, "/api/v1/findings/{findingId}/runtime/traces", nil, (*api).postTraces},
-	{
-		http.MethodGet, "/api/v1/findings/{findingId}/runtime/traces",
-		[]string{"from", "to", "kind", "minConfidence", "assurance", "sort", "limit", "cursor"}, (*api).getTraces,
-	},
-	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/timeline", []string{"from", "to", "bucket"}, (*api).getTimeline},
-	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/score", nil, (*api).getScore},
-	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/coverage", []string{"from", "to"}, (*api).getCoverage},
-	{
-		http.MethodGet, "/api/v1/symbols/hot",
-		[]string{"from", "to", "kind", "assurance", "component", "artifact", "limit"}, (*api).hotSymbols,
-	},
-	{http.MethodGet, "/api/v1/openapi.json", nil, (*api).getOpenAPI},
-}
+var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, documentRoutes)
 
-const findingID = "{findingId}"
+// pathParameters check the parameters of paths, by name.
+var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID}
 
-// match finds the routes of an escaped path, one for each method, and the escaped finding id in it. An id keeps what it
-// has encoded, slashes too, until it is decoded on its own.
-func match(escaped string) (matched []*route, id string) {
+// match finds the routes of an escaped path, one for each method, and the escaped parameters in it, by name. An id keeps
+// what it has encoded, slashes too, until it is decoded on its own.
+func match(escaped string) (matched []*route, path map[string]string) {
 	segments := strings.Split(escaped, "/")
 	for i := range routes {
 		template := strings.Split(routes[i].template, "/")
 		if len(template) != len(segments) {
 			continue
 		}
-		at, ok := -1, true
+		found, ok := map[string]string{}, true
 		for j := range template {
-			if template[j] == findingID && segments[j] != "" {
-				at = j
+			if name, is := strings.CutPrefix(template[j], "{"); is && segments[j] != "" {
+				found[strings.TrimSuffix(name, "}")] = segments[j]
 			} else if template[j] != segments[j] {
 				ok = false
 				break
 			}
 		}
 		if ok {
-			matched = append(matched, &routes[i])
-			if at >= 0 {
-				id = segments[at]
-			}
+			matched, path = append(matched, &routes[i]), found
 		}
 	}
-	return matched, id
+	return matched, path
 }
 
 // serve answers a request that came through the guard and confighttp: authenticated, its body bounded.
 func (a *api) serve(w http.ResponseWriter, r *http.Request) {
-	matched, id := match(r.URL.EscapedPath())
+	matched, path := match(r.URL.EscapedPath())
 	if len(matched) == 0 {
 		write(w, newProblem(http.StatusNotFound, "there is no such path"))
 		return
@@ -135,9 +127,9 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	route := matched[at]
-	c := &call{Request: r, route: route.template}
+	c := &call{Request: r, route: route.template, path: map[string]string{}, now: a.now().UTC()}
 	c.principal, c.authenticated = storage.PrincipalFrom(r.Context())
-	answer, err := a.answer(route, c, id)
+	answer, err := a.answer(route, c, path)
 	if err != nil {
 		write(w, a.problemOf(err, route.template))
 		return
@@ -152,17 +144,18 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *api) answer(route *route, c *call, escapedID string) (answer, error) {
-	if strings.Contains(route.template, findingID) {
-		id, err := url.PathUnescape(escapedID)
+func (a *api) answer(route *route, c *call, escaped map[string]string) (answer, error) {
+	for name, value := range escaped {
+		decoded, err := url.PathUnescape(value)
 		if err != nil {
-			return answer{}, badRequest("findingId: is not percent-encoded")
+			return answer{}, badRequest(name + ": is not percent-encoded")
 		}
-		if err := finding.ValidateID(id); err != nil {
-			return answer{}, badRequest(fmt.Sprintf("findingId: %v", err))
+		if err := pathParameters[name](decoded); err != nil {
+			return answer{}, badRequest(fmt.Sprintf("%s: %v", name, err))
 		}
-		c.finding = id
+		c.path[name] = decoded
 	}
+	c.finding = c.path["findingId"]
 	var err error
 	if c.query, err = parseQuery(c.URL.RawQuery, route.parameters, a.ignored); err != nil {
 		return answer{}, err

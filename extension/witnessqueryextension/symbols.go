@@ -10,6 +10,17 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
+var symbolRoutes = []route{
+	{
+		http.MethodGet, "/api/v1/symbols/hot", roleRead,
+		[]string{"from", "to", "kind", "assurance", "component", "artifact", "limit"}, (*api).hotSymbols,
+	},
+}
+
+var documentRoutes = []route{
+	{http.MethodGet, "/api/v1/openapi.json", roleRead, nil, (*api).getOpenAPI},
+}
+
 type hotSymbol struct {
 	Kind     witness.Kind `json:"kind"`
 	Hits     uint64       `json:"hits"`
@@ -57,7 +68,7 @@ func (a *api) hotSymbols(c *call) (answer, error) {
 	body := struct {
 		AsOf    time.Time   `json:"asOf"`
 		Symbols []hotSymbol `json:"symbols"`
-	}{a.now().UTC(), make([]hotSymbol, 0, len(symbols))}
+	}{c.now, make([]hotSymbol, 0, len(symbols))}
 	for i := range symbols {
 		s := &symbols[i].Subject
 		f := frameOf(&s.Frame)

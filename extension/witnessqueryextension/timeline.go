@@ -46,7 +46,7 @@ type release struct {
 }
 
 func (a *api) getTimeline(c *call) (answer, error) {
-	now := a.now().UTC()
+	now := c.now
 	from, to, err := c.query.recent(now)
 	if err != nil {
 		return answer{}, err

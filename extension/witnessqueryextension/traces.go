@@ -19,6 +19,17 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
+var evidenceRoutes = []route{
+	{http.MethodPost, "/api/v1/findings/{findingId}/runtime/traces", roleWrite, nil, (*api).postTraces},
+	{
+		http.MethodGet, "/api/v1/findings/{findingId}/runtime/traces", roleRead,
+		[]string{"from", "to", "kind", "minConfidence", "assurance", "sort", "limit", "cursor"}, (*api).getTraces,
+	},
+	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/timeline", roleRead, []string{"from", "to", "bucket"}, (*api).getTimeline},
+	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/score", roleRead, nil, (*api).getScore},
+	{http.MethodGet, "/api/v1/findings/{findingId}/runtime/coverage", roleRead, []string{"from", "to"}, (*api).getCoverage},
+}
+
 const maxIdempotencyKey = 255 // bytes
 
 // ingested is the answer to posted traces. All three count traces.
@@ -53,7 +64,7 @@ func (a *api) postTraces(c *call) (answer, error) {
 	}
 	identity := digestOf(c.principal.Name, c.principal.Tenant, c.finding, key)
 	name := hex.EncodeToString(identity[:])
-	now := a.now()
+	now := c.now
 	made := a.maker.Make(request, c.finding, storage.PostSource+"/"+name+"/http", now)
 	batch := storage.Batch{Principal: c.principal, Observations: made.Observations}
 	if receipt {
@@ -173,7 +184,6 @@ type trace struct {
 	Workload           workload          `json:"workload"`
 	Container          container         `json:"container"`
 	Host               string            `json:"host,omitempty"`
-	Instances          int               `json:"instances"`
 	Frames             []frame           `json:"frames"`
 }
 
@@ -265,8 +275,8 @@ func traceOf(f *witness.Finding, matches *evidence.Matches, w *storage.WitnessTo
 		Artifact: artifactOf(&w.Artifact), Component: text(w.Witness.Frame.Component),
 		Workload:  workload{w.Witness.Workload.Namespace, w.Witness.Workload.Controller},
 		Container: container{w.Instance.Container, w.Witness.Workload.Container, w.Witness.Workload.Image},
-		Host:      w.Instance.Host, Instances: w.Instances,
-		Frames: make([]frame, 0, 1+len(w.Witness.Path)),
+		Host:      w.Instance.Host,
+		Frames:    make([]frame, 0, 1+len(w.Witness.Path)),
 	}
 	first := frameOf(&w.Witness.Frame)
 	if first.VulnerableFunction = subject.Function(&match); first.VulnerableFunction {
@@ -283,7 +293,7 @@ func traceOf(f *witness.Finding, matches *evidence.Matches, w *storage.WitnessTo
 }
 
 func (a *api) getTraces(c *call) (answer, error) {
-	now := a.now().UTC()
+	now := c.now
 	question := evidence.Question{Tenant: c.principal.Tenant}
 	query := storage.WitnessQuery{AsOf: now}
 	var err error

@@ -79,3 +79,13 @@ func (Storage) HotSymbols(context.Context, string, storage.HotQuery) ([]storage.
 
 // Close does nothing.
 func (Storage) Close() error { return nil }
+
+// Totals is empty.
+func (Storage) Totals(context.Context, string, []string) (map[string]storage.SubjectTotal, error) {
+	return nil, nil
+}
+
+// Places is empty.
+func (Storage) Places(context.Context, string, storage.Filter) ([]storage.Place, error) {
+	return nil, nil
+}

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"slices"
+	"fmt"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -58,52 +58,99 @@ func (s *Storage) Findings(ctx context.Context, tenant string, query storage.Fin
 	return page, nil
 }
 
-// Coverage implements storage.Reader.
-func (s *Storage) Coverage(ctx context.Context, tenant string, query storage.CoverageQuery) (coverage []witness.Coverage, err error) {
-	limit := query.Limit
-	if limit <= 0 {
-		limit = defaultCoverage
+// PutFinding implements storage.Writer.
+func (s *Storage) PutFinding(ctx context.Context, principal storage.Principal, finding witness.Finding) (bool, error) {
+	if err := s.enter(); err != nil {
+		return false, err
 	}
-	err = s.view(ctx, "coverage", tenant, func(v *snapshot) error {
-		statement := `SELECT s.text, i.host, i.pod, i.container, w.namespace, w.controller, w.container, w.image, c.signal, c.kinds, c.start, c.end,
-  c.interval, c.watched, c.seen, c.lost, c.loss_stage, c.status_target, c.status_state, c.status_reason, c.assurance
-FROM coverage c JOIN source s ON s.id = c.source JOIN instance i ON i.id = c.instance JOIN workload w ON w.id = c.workload
-WHERE c.tenant = ?`
-		args := []any{v.tenant}
-		if !query.From.IsZero() { // an interval without length is in [from, to) when its start is
-			statement += " AND c.end >= ? AND (c.end > ? OR c.start = c.end)"
-			args = append(args, nanoseconds(query.From), nanoseconds(query.From))
+	defer s.leave()
+	created := false
+	err := s.writer.submit(ctx, 1, func() error {
+		tenant, name, err := s.writer.principal(principal)
+		if err != nil {
+			return err
 		}
-		if !query.To.IsZero() {
-			statement += " AND c.start < ?"
-			args = append(args, nanoseconds(query.To))
+		var one int
+		err = s.writer.findFinding.QueryRowContext(context.Background(), tenant, finding.ID).Scan(&one)
+		if created = errors.Is(err, sql.ErrNoRows); err != nil && !created {
+			return err
 		}
-		if len(query.Hosts) > 0 {
-			statement += " AND i.host IN (SELECT value FROM json_each(?))"
-			args = append(args, list(query.Hosts))
-		}
-		statement += " ORDER BY c.start DESC, c.end DESC, s.text, c.signal, c.loss_stage, c.status_target LIMIT ?"
-		return v.each(statement, append(args, limit), func(rows *sql.Rows) error {
-			var c witness.Coverage
-			var kinds, start, end, assurance int64
-			if err := rows.Scan(&c.Source, &c.Instance.Host, &c.Instance.Pod, &c.Instance.Container, &c.Workload.Namespace,
-				&c.Workload.Controller, &c.Workload.Container, &c.Workload.Image, &c.Signal, &kinds, &start, &end, &c.Interval,
-				&c.ProcessesWatched, &c.ProcessesSeen, &c.Lost, &c.LossStage, &c.StatusTarget, &c.StatusState, &c.StatusReason, &assurance); err != nil {
-				return err
-			}
-			for _, kind := range witness.Kinds {
-				if kinds&(1<<kindCode(kind)) != 0 {
-					c.Kinds = append(c.Kinds, kind)
-				}
-			}
-			c.Start, c.End, c.Assurance = timeOf(start), timeOf(end), assurances[assurance-1]
-			coverage = append(coverage, c)
-			return nil
-		})
+		return s.writer.finding(tenant, name, s.now().UnixNano(), &finding)
 	})
 	if err != nil {
-		return nil, err
+		return false, fmt.Errorf("put finding: %w", err)
 	}
-	slices.Reverse(coverage)
-	return coverage, nil
+	return created, nil
+}
+
+func (w *writer) finding(tenant, principal, received int64, finding *witness.Finding) error {
+	encoded, err := json.Marshal(finding)
+	if err != nil {
+		return err
+	}
+	return execute(w.putFinding, tenant, finding.ID, finding.Scope, finding.Component, string(encoded), received, principal)
+}
+
+// DeleteFinding implements storage.Writer.
+func (s *Storage) DeleteFinding(ctx context.Context, principal storage.Principal, id string) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	deleted := false
+	err := s.writer.submit(ctx, 1, func() error {
+		tenant, _, err := s.writer.principal(principal)
+		if err != nil {
+			return err
+		}
+		deleted, err = added(s.writer.deleteFinding, tenant, id)
+		return err
+	})
+	if err == nil && !deleted {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("delete finding: %w", err)
+	}
+	return nil
+}
+
+// ReplaceFindings implements storage.Writer. A finding that leaves the scope, but that traces named, stays without its
+// description.
+func (s *Storage) ReplaceFindings(ctx context.Context, principal storage.Principal, scope string, findings []witness.Finding) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	ids := make([]string, len(findings))
+	for i := range findings {
+		ids[i] = findings[i].ID
+	}
+	kept, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	err = s.writer.submit(ctx, len(findings)+1, func() error {
+		tenant, name, err := s.writer.principal(principal)
+		if err != nil {
+			return err
+		}
+		for _, statement := range []*sql.Stmt{s.writer.deleteScope, s.writer.bareScope} {
+			if err := execute(statement, tenant, scope, string(kept)); err != nil {
+				return err
+			}
+		}
+		received := s.now().UnixNano()
+		for _, finding := range findings {
+			finding.Scope = scope
+			if err := s.writer.finding(tenant, name, received, &finding); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("replace findings: %w", err)
+	}
+	return nil
 }

@@ -20,7 +20,6 @@ type total struct {
 	first, last     int64
 	measured        bool
 	newest          hit
-	instances       int
 }
 
 // Witnesses implements storage.Reader.
@@ -98,7 +97,6 @@ func (s *Storage) Witnesses(ctx context.Context, tenant string, query storage.Wi
 
 func totalOf(hits []hit) total {
 	t := total{candidate: hits[0].candidate, first: math.MaxInt64, newest: hits[0]}
-	instances := map[int64]struct{}{}
 	for i := range hits {
 		h := &hits[i]
 		if h.counts {
@@ -110,9 +108,7 @@ func totalOf(hits []hit) total {
 		if h.last > t.newest.last {
 			t.newest = *h
 		}
-		instances[h.instance] = struct{}{}
 	}
-	t.instances = len(instances)
 	return t
 }
 
@@ -180,7 +176,7 @@ func (v *snapshot) describe(totals []total) ([]storage.WitnessTotal, error) {
 			ID: t.candidate.id, Subject: subjectID(t.candidate.subject), Witness: w, Artifact: artifacts[artifactIDs[i]],
 			Hits: t.hits, HitsError: t.hitsError, FirstSeen: timeOf(t.first), LastSeen: timeOf(t.last),
 			Assurance: assurance, Origin: origins[t.newest.origin-1],
-			Instance: instances[instanceIDs[i]], Instances: t.instances, Named: t.candidate.named,
+			Instance: instances[instanceIDs[i]], Named: t.candidate.named,
 		})
 	}
 	return found, nil

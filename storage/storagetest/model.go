@@ -241,7 +241,6 @@ func compare(ctx context.Context, r *rapid.T, s storage.Storage, m model, tenant
 // describes checks what does not depend on law 9.
 func (m model) describes(r *rapid.T, tenant string, f *storage.Filter, w *storage.WitnessTotal) {
 	want := storage.WitnessTotal{Assurance: witness.Asserted}
-	instances := map[witness.Instance]bool{}
 	for i := range m[tenant] {
 		o := &m[tenant][i]
 		if o.ID != w.ID || !selects(f, o) {
@@ -256,10 +255,9 @@ func (m model) describes(r *rapid.T, tenant string, f *storage.Filter, w *storag
 		if o.Assurance == witness.Measured {
 			want.Assurance = witness.Measured
 		}
-		instances[o.Instance] = true
 	}
-	if w.Witness.ID() != w.ID || !w.FirstSeen.Equal(want.FirstSeen) || !w.LastSeen.Equal(want.LastSeen) || w.Assurance != want.Assurance || w.Instances != len(instances) {
-		r.Fatalf("a witness is %+v, want %+v with %d instances", w, want, len(instances))
+	if w.Witness.ID() != w.ID || !w.FirstSeen.Equal(want.FirstSeen) || !w.LastSeen.Equal(want.LastSeen) || w.Assurance != want.Assurance {
+		r.Fatalf("a witness is %+v, want %+v", w, want)
 	}
 }
 
