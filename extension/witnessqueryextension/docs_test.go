@@ -15,7 +15,7 @@ import (
 
 var (
 	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
-	curlURL    = regexp.MustCompile(`http://localhost:8686([^'\s]*)`)
+	curlURL    = regexp.MustCompile(`http://localhost:8686([^'"\s]*)`)
 	curlMethod = regexp.MustCompile(`-X ([A-Z]+)`)
 	curlData   = regexp.MustCompile(`(?s)-d '(.*?)'`)
 )
@@ -26,6 +26,7 @@ func TestDocumentationWorks(t *testing.T) {
 	require.NoError(t, err)
 	s := newStored(t)
 	done := map[string]bool{"GET /api/v1/openapi.json": true} // without an example of its own
+	location := ""                                            // path of the last Location, $location in an example
 	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
 		for _, command := range strings.Split(block[1], "curl ")[1:] {
 			target := curlURL.FindStringSubmatch(command)
@@ -37,7 +38,7 @@ func TestDocumentationWorks(t *testing.T) {
 			if given := curlMethod.FindStringSubmatch(command); given != nil {
 				method = given[1]
 			}
-			r := httptest.NewRequest(method, target[1], strings.NewReader(body))
+			r := httptest.NewRequest(method, strings.ReplaceAll(target[1], "$location", location), strings.NewReader(body))
 			if strings.Contains(command, "Content-Type: application/json") {
 				r.Header.Set("Content-Type", "application/json")
 			}
@@ -46,7 +47,10 @@ func TestDocumentationWorks(t *testing.T) {
 			matched, _ := match(r.URL.EscapedPath())
 			require.NotEmpty(t, matched, command)
 			done[method+" "+matched[0].template] = true
-			if method == http.MethodPost {
+			if created := w.Header().Get("Location"); created != "" {
+				location = created
+			}
+			if strings.HasSuffix(matched[0].template, "/runtime/traces") && method == http.MethodPost {
 				assert.JSONEq(t, `{"accepted":1,"stored":1,"rejected":[]}`, w.Body.String(), "as it says")
 			}
 		}
