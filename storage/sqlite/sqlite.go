@@ -63,6 +63,8 @@ type Options struct {
 	Path string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Backup says where backups go.
+	Backup BackupOptions
 }
 
 // Stats counts since Open.
@@ -72,6 +74,7 @@ type Stats struct {
 	Commits                        uint64 // transactions
 	Calls                          uint64 // writes in them
 	Emptied                        uint64 // caches, because they were full
+	Backups, FailedBackups         uint64
 }
 
 // Storage is an open database.
@@ -84,8 +87,12 @@ type Storage struct {
 	open    sync.RWMutex
 	closed  bool
 	sources *shared[int64, receiver]
+	backup  BackupOptions
+	// backingUp holds who makes a backup.
+	backingUp chan struct{}
 
 	stored, duplicates, ahead, malformed, emptied atomic.Uint64
+	backups, failedBackups                        atomic.Uint64
 }
 
 var _ storage.Storage = (*Storage)(nil)
@@ -103,7 +110,7 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 	if err := check(ctx, path); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	s := &Storage{now: options.Now, path: path}
+	s := &Storage{now: options.Now, path: path, backup: options.Backup, backingUp: make(chan struct{}, 1)}
 	s.sources = newShared[int64, receiver](cacheLimit, &s.emptied)
 	write, err := openDB(path, false)
 	if err != nil {
@@ -149,6 +156,7 @@ func (s *Storage) Stats() Stats {
 		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
 		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
 		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load(),
+		Backups: s.backups.Load(), FailedBackups: s.failedBackups.Load(),
 	}
 }
 
@@ -303,8 +311,12 @@ func damaged(ctx context.Context, err error) error {
 // pathless is err without the path, which can name a person.
 func pathless(err error) error {
 	var failure *fs.PathError
-	if errors.As(err, &failure) {
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &failure):
 		return failure.Err
+	case errors.As(err, &link):
+		return link.Err
 	}
 	return err
 }
