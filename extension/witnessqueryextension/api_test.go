@@ -56,7 +56,7 @@ func newServer(t testing.TB, store storage.Storage) *server {
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
 		telemetry: builder, logger: zap.New(core), now: time.Now,
 	}
-	return &server{TB: t, api: a, handler: a.guard(http.HandlerFunc(a.serve), nil), logs: logs, telemetry: telemetry}
+	return &server{TB: t, api: a, handler: a.guard(http.HandlerFunc(a.serve), nil, nil), logs: logs, telemetry: telemetry}
 }
 
 // call sends a request. headers are pairs.
@@ -168,8 +168,8 @@ func TestRouting(t *testing.T) {
 		{"unknown path", http.MethodGet, "/api/v1/assets", 404, "no such path"},
 		{"import", http.MethodPost, "/api/v1/findings:import", 404, "no such path"},
 		{"root", http.MethodGet, "/", 404, "no such path"},
-		{"method", http.MethodPatch, "/api/v1/findings/x", 405, "DELETE, GET, PUT"},
-		{"options", http.MethodOptions, "/api/v1/findings/x/runtime/traces", 405, "GET, POST"},
+		{"method", http.MethodPatch, "/api/v1/findings/x", 405, "DELETE, GET, HEAD, PUT"},
+		{"options", http.MethodOptions, "/api/v1/findings/x/runtime/traces", 405, "GET, HEAD, POST"},
 		{"unknown parameter", http.MethodGet, "/api/v1/findings/x/runtime/score?from=2026-01-01T00:00:00Z", 400, `no query parameter "from" here`},
 		{"twice", http.MethodGet, "/api/v1/findings?limit=1&limit=2", 400, "limit: is given more than once"},
 		{"semicolon", http.MethodGet, "/api/v1/findings?a;b", 400, "query"},
@@ -213,7 +213,7 @@ func TestRouting(t *testing.T) {
 			}
 		})
 	}
-	assert.Equal(t, "DELETE, GET, PUT", s.call(http.MethodPatch, "/api/v1/findings/x", "").Header().Get("Allow"))
+	assert.Equal(t, "DELETE, GET, HEAD, PUT", s.call(http.MethodPatch, "/api/v1/findings/x", "").Header().Get("Allow"))
 }
 
 func TestBodies(t *testing.T) {
@@ -234,7 +234,7 @@ func TestBodies(t *testing.T) {
 		{"unknown member", http.MethodPost, traces, `{"traces":[{"kind":"call","pid":7}]}`, "application/json", 400, `traces[0]: has an unknown member "pid"`},
 		{"twice", http.MethodPost, traces, `{"traces":[],"traces":[]}`, "application/json", 400, `has the member "traces" twice`},
 		{"garbage", http.MethodPost, traces, `{"traces":[]}x`, "application/json", 400, "ended before this"},
-		{"too long", http.MethodPost, traces, `{"traces":[` + strings.Repeat(" ", defaultMaxBody) + `]}`, "application/json", 413, "4194304 bytes"},
+		{"too long", http.MethodPost, traces, `{"traces":[` + strings.Repeat(" ", maxJSON) + `]}`, "application/json", 413, "4194304 bytes"},
 		{"too many", http.MethodPost, traces, `{"traces":[{}` + strings.Repeat(",{}", ingest.MaxTraces) + `]}`, "application/json", 400, "more than 10000 items"},
 		{"finding", http.MethodPut, finding, `{"id":"x","component":"pkg:golang/golang.org/x/net","symbols":[{"package":"golang.org/x/net/html"}]}`, "application/json", 201, ""},
 		{"finding as answered", http.MethodPut, finding, `{"id":"x","scope":"file","evidence":{"hits":1}}`, "application/json", 201, ""},
@@ -295,7 +295,7 @@ func TestHostAndOrigin(t *testing.T) {
 				r.Header.Set("Origin", test.origin)
 			}
 			w := httptest.NewRecorder()
-			s.api.guard(http.HandlerFunc(s.api.serve), hosts).ServeHTTP(w, r)
+			s.api.guard(http.HandlerFunc(s.api.serve), hosts, nil).ServeHTTP(w, r)
 			conforms(t, r, w)
 			assert.Equal(t, test.want, w.Code)
 			assert.Empty(t, w.Header().Get("Access-Control-Allow-Origin"))
@@ -374,7 +374,7 @@ func TestMetricsAndAudit(t *testing.T) {
 	writes := s.logs.FilterMessage("write").All()
 	require.Len(t, writes, 1)
 	assert.Equal(t, map[string]any{
-		"method": "POST", "route": "/api/v1/findings/{findingId}/runtime/traces", "authenticated": false,
+		"method": "POST", "route": "/api/v1/findings/{findingId}/runtime/traces", "status": int64(202), "authenticated": false,
 		"accepted": int64(1), "observations": int64(0), "duplicates": int64(0), "rejected": int64(1),
 	}, writes[0].ContextMap())
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 // Config of the extension.
 type Config struct {
-	// HTTP is the server. Default: localhost:8686, bodies up to 4 MiB.
+	// HTTP is the server. Default: localhost:8686, bodies of imports up to 64 MiB. No other call takes more than 4 MiB.
 	HTTP confighttp.ServerConfig `mapstructure:"http"`
 	// Storage is the extension that holds the evidence. Default: witness_storage.
 	Storage component.ID `mapstructure:"storage"`
@@ -28,6 +29,15 @@ type Config struct {
 	Window time.Duration `mapstructure:"window"`
 	// AllowInsecure permits an endpoint that others can reach without TLS and an authenticator. Default: false.
 	AllowInsecure bool `mapstructure:"allow_insecure"`
+	// Roles says who may do what. Default: who is authenticated reads and writes.
+	Roles RolesConfig `mapstructure:"roles"`
+	// RateLimit bounds how often a principal may ask. Default: 1000 requests per second, 2000 at once.
+	RateLimit RateLimitConfig `mapstructure:"rate_limit"`
+	// MaxConcurrentRequests bounds how many requests are answered at once, 0 is no bound. Default: 256.
+	MaxConcurrentRequests int `mapstructure:"max_concurrent_requests"`
+	// DeterministicTime has every GET, and the making of snapshots, take the query parameter now in place of the time of
+	// the request: the same data and the same now give the same bytes. Default: false.
+	DeterministicTime bool `mapstructure:"deterministic_time"`
 }
 
 var _ confmap.Validator = (*Config)(nil)
@@ -45,8 +55,21 @@ func (c *Config) Validate() error {
 	if c.HTTP.MaxRequestBodySize < 0 {
 		errs = append(errs, errors.New("http::max_request_body_size: is negative"))
 	}
-	if c.HTTP.CORS.HasValue() && len(c.HTTP.CORS.Get().AllowedOrigins) > 0 {
-		errs = append(errs, errors.New("http::cors: is not supported: pages of other origins are always refused"))
+	if c.HTTP.CORS.HasValue() {
+		for i, origin := range c.HTTP.CORS.Get().AllowedOrigins {
+			if !isOrigin(origin) {
+				errs = append(errs, fmt.Errorf("http::cors::allowed_origins[%d]: is not one origin, as https://witness.example", i))
+			}
+		}
+	}
+	if err := c.Roles.validate(c.HTTP.Auth.HasValue()); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.RateLimit.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.MaxConcurrentRequests < 0 {
+		errs = append(errs, errors.New("max_concurrent_requests: is negative"))
 	}
 	if c.Storage == (component.ID{}) {
 		errs = append(errs, errors.New("storage: is empty"))
@@ -55,6 +78,13 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("window: is not a duration from 1s to 24h that divides a day"))
 	}
 	return errors.Join(errs...)
+}
+
+// isOrigin reports whether a text is exactly what a browser sends as Origin: no pattern, no path.
+func isOrigin(text string) bool {
+	origin, err := url.Parse(text)
+	return err == nil && (origin.Scheme == "http" || origin.Scheme == "https") && origin.Hostname() != "" &&
+		!strings.Contains(text, "*") && text == origin.Scheme+"://"+strings.ToLower(origin.Host)
 }
 
 // loopback reports whether the endpoint says that only this host can reach it.

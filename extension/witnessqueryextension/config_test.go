@@ -27,7 +27,7 @@ func TestConfig(t *testing.T) {
 	assert.Equal(t, NewFactory().CreateDefaultConfig(), configs["witness_query"])
 	byDefault := configs["witness_query"]
 	assert.Equal(t, "localhost:8686", byDefault.HTTP.NetAddr.Endpoint)
-	assert.Equal(t, int64(4<<20), byDefault.HTTP.MaxRequestBodySize)
+	assert.Equal(t, int64(64<<20), byDefault.HTTP.MaxRequestBodySize)
 	assert.Equal(t, component.MustNewID("witness_storage"), byDefault.Storage)
 	assert.Equal(t, time.Minute, byDefault.Window)
 	all := configs["witness_query/all"]

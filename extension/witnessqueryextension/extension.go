@@ -70,6 +70,10 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	}
 	api := &api{
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
+		deterministic: e.config.DeterministicTime,
+	}
+	if api.limits, err = newLimits(e.config.RateLimit, e.config.MaxConcurrentRequests); err != nil {
+		return err
 	}
 	config := e.config.HTTP
 	if config.MaxRequestBodySize == 0 {
@@ -77,9 +81,10 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	}
 	if config.Auth.HasValue() {
 		api.ignored = config.Auth.Get().RequestParameters
+		api.challenge = challenge(config.Auth.Get().Config.AuthenticatorID.Type().String())
 	}
 	server, err := config.ToServer(ctx, host.GetExtensions(), e.settings.TelemetrySettings, http.HandlerFunc(api.serve),
-		confighttp.WithErrorHandler(refuse))
+		confighttp.WithErrorHandler(api.refuse))
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,13 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	if !e.config.loopback() && e.config.AllowInsecure && (!config.TLS.HasValue() || !config.Auth.HasValue()) {
 		e.settings.Logger.Warn("others can reach this API without TLS or without an authenticator (allow_insecure)")
 	}
-	server.Handler = api.guard(server.Handler, hostsOf(&config, listener))
+	hosts := hostsOf(&config, listener)
+	api.access = access{roles: e.config.Roles, authenticated: config.Auth.HasValue(), open: hosts == nil}
+	var origins []string
+	if config.CORS.HasValue() {
+		origins = config.CORS.Get().AllowedOrigins
+	}
+	server.Handler = api.guard(server.Handler, hosts, origins)
 	e.server, e.listener, e.served = server, listener, make(chan struct{})
 	go func() {
 		defer close(e.served)

@@ -100,7 +100,7 @@ func TestServes(t *testing.T) {
 
 	packed.Reset()
 	w = gzip.NewWriter(&packed)
-	_, _ = w.Write([]byte(`{"traces":[` + strings.Repeat(" ", defaultMaxBody) + `]}`))
+	_, _ = w.Write([]byte(`{"traces":[` + strings.Repeat(" ", maxJSON) + `]}`))
 	require.NoError(t, w.Close())
 	r, err = http.NewRequest(http.MethodPost, base+"/api/v1/findings/x/runtime/traces", strings.NewReader(packed.String()))
 	r.Header.Set("Content-Type", "application/json")
@@ -141,6 +141,7 @@ func TestAuthenticates(t *testing.T) {
 	assert.Equal(t, "application/problem+json", header.Get("Content-Type"))
 	assert.Equal(t, "no-store", header.Get("Cache-Control"))
 	assert.NotContains(t, body, "secret")
+	assert.Equal(t, `Bearer realm="otelcol-witness"`, header.Get("WWW-Authenticate"))
 
 	r, err = http.NewRequest(http.MethodGet, base+"/api/v1/findings?token=1", nil)
 	code, _, body = do(t, r, err)

@@ -10,12 +10,17 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 )
 
 const (
 	defaultEndpoint = "localhost:8686"
-	defaultMaxBody  = 4 << 20
+	defaultMaxBody  = finding.MaxSize // of an import
+	maxJSON         = 4 << 20         // of any other call, in bytes
 	defaultWindow   = time.Minute
+	// Who asks more often than this has made a mistake.
+	defaultRate, defaultBurst = 1000, 2000
+	defaultConcurrent         = 256
 )
 
 // NewFactory returns the factory of witness_query.
@@ -36,6 +41,9 @@ func createDefaultConfig() component.Config {
 		Storage:          component.MustNewID("witness_storage"),
 		Canonicalization: canon.NewDefaultConfig(),
 		Window:           defaultWindow,
+
+		RateLimit:             RateLimitConfig{RequestsPerSecond: defaultRate, Burst: defaultBurst},
+		MaxConcurrentRequests: defaultConcurrent,
 	}
 }
 

@@ -180,20 +180,13 @@ func (a *api) deleteFinding(c *call) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// audit logs a write: what was done and how much, by nobody in particular.
-func (a *api) audit(c *call, fields ...zap.Field) {
-	a.logger.Info("write", append([]zap.Field{
-		zap.String("method", c.Method), zap.String("route", c.route), zap.Bool("authenticated", c.authenticated),
-	}, fields...)...)
-}
-
-// readJSON reads a body that says it is JSON.
+// readJSON reads a body that says it is JSON, of at most maxJSON bytes.
 func readJSON(c *call) ([]byte, error) {
 	media, parameters, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	if charset, given := parameters["charset"]; err != nil || media != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
 		return nil, newProblem(http.StatusUnsupportedMediaType, "Content-Type: is not application/json")
 	}
-	body, err := io.ReadAll(c.Body)
+	body, err := io.ReadAll(http.MaxBytesReader(nil, c.Body, maxJSON))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

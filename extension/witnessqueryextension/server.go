@@ -32,6 +32,12 @@ type api struct {
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	now       func() time.Time
+	access    access
+	limits    limits
+	// deterministic says that the query parameter now is taken.
+	deterministic bool
+	// challenge is the WWW-Authenticate of a 401.
+	challenge string
 	// ignored are query parameters that belong to the authenticator.
 	ignored []string
 }
@@ -45,7 +51,9 @@ type call struct {
 	path          map[string]string // parameters of the path, decoded and checked
 	finding       string            // the one of the name findingId, if any
 	query         *query
-	now           time.Time // UTC
+	now           time.Time // UTC; the parameter now, where that is taken
+	replayed      bool      // now is that parameter
+	entry         *entry
 }
 
 // answer is what a handler returns: a body that is encoded as JSON, or none.
@@ -70,6 +78,15 @@ const (
 	roleWrite role = "write"
 	roleAdmin role = "admin"
 )
+
+// takesNow reports whether the answer of a route depends on the time it is asked at: what reads, and what makes a
+// snapshot of what is read.
+func (r *route) takesNow() bool {
+	return r.method == http.MethodGet || strings.HasSuffix(r.template, "/snapshots")
+}
+
+// parameterNow is a query parameter that stands for the time of the request, with deterministic_time.
+const parameterNow = "now"
 
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
@@ -120,6 +137,9 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
 		for _, route := range matched {
 			allowed = append(allowed, route.method)
+			if route.method == http.MethodGet {
+				allowed = append(allowed, http.MethodHead)
+			}
 		}
 		slices.Sort(allowed)
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
@@ -127,8 +147,14 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	route := matched[at]
-	c := &call{Request: r, route: route.template, path: map[string]string{}, now: a.now().UTC()}
+	c := &call{Request: r, route: route.template, path: map[string]string{}, now: a.now().UTC(), entry: entryOf(r.Context())}
 	c.principal, c.authenticated = storage.PrincipalFrom(r.Context())
+	c.entry.authenticated = c.authenticated
+	if p := a.refuseCaller(w.Header(), route, c); p != nil {
+		write(w, p)
+		return
+	}
+	defer a.limits.leave()
 	answer, err := a.answer(route, c, path)
 	if err != nil {
 		write(w, a.problemOf(err, route.template))
@@ -144,6 +170,27 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// refuseCaller stops who asks too often, when there is too much to do, and what the caller's role does not include. Who
+// is not refused has taken a slot of the limits.
+func (a *api) refuseCaller(header http.Header, route *route, c *call) *problem {
+	count := func(counter metric.Int64Counter, attributes ...attribute.KeyValue) {
+		counter.Add(context.WithoutCancel(c.Context()), 1, metric.WithAttributes(attributes...))
+	}
+	if wait := a.limits.wait(c.principal, c.now); wait > 0 {
+		count(a.telemetry.WitnessQueryLimitedRequests, attribute.String("limit", "rate"))
+		return tooMany(header, wait, "this caller asks more often than it may; Retry-After says when it may again")
+	}
+	if granted := a.access.grant(c.Context()); !granted.includes(route.role) {
+		count(a.telemetry.WitnessQueryDeniedRequests, attribute.String("role", string(route.role)))
+		return newProblem(http.StatusForbidden, "the caller may not do this")
+	}
+	if !a.limits.enter() {
+		count(a.telemetry.WitnessQueryLimitedRequests, attribute.String("limit", "concurrency"))
+		return tooMany(header, time.Second, "as many requests as may be are being answered")
+	}
+	return nil
+}
+
 func (a *api) answer(route *route, c *call, escaped map[string]string) (answer, error) {
 	for name, value := range escaped {
 		decoded, err := url.PathUnescape(value)
@@ -156,9 +203,19 @@ func (a *api) answer(route *route, c *call, escaped map[string]string) (answer, 
 		c.path[name] = decoded
 	}
 	c.finding = c.path["findingId"]
+	parameters := route.parameters
+	if a.deterministic && route.takesNow() {
+		parameters = append(slices.Clone(parameters), parameterNow)
+	}
 	var err error
-	if c.query, err = parseQuery(c.URL.RawQuery, route.parameters, a.ignored); err != nil {
+	if c.query, err = parseQuery(c.URL.RawQuery, parameters, a.ignored); err != nil {
 		return answer{}, err
+	}
+	if text, given := c.query.text(parameterNow); given {
+		if c.now, err = ingest.ParseTime(text); err != nil {
+			return answer{}, badRequest(fmt.Sprintf("%s: %v", parameterNow, err))
+		}
+		c.now, c.replayed = c.now.UTC(), true
 	}
 	return route.handle(a, c)
 }
@@ -191,22 +248,28 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, body any) 
 
 // refuse tells what confighttp refuses: a request without credentials, or with a body that cannot be decompressed. The
 // message of an authenticator may hold what it was given, so it is not repeated.
-func refuse(w http.ResponseWriter, _ *http.Request, _ string, status int) {
+func (a *api) refuse(w http.ResponseWriter, _ *http.Request, _ string, status int) {
 	detail := "the body's Content-Encoding is not supported, or it is not what that says"
 	if status == http.StatusUnauthorized {
 		detail = "the request is not authenticated"
+		w.Header().Set("WWW-Authenticate", a.challenge)
 	}
 	write(w, newProblem(status, detail))
 }
 
-// guard is outermost: it counts, survives panics, sets the headers that every answer has, and refuses what a page of
-// another origin sends through somebody's browser. hosts are the names that a request may use, nil for any.
-func (a *api) guard(next http.Handler, hosts []string) http.Handler {
+// guard is outermost: it counts, keeps the audit log, survives panics, sets the headers that every answer has, and
+// refuses what a page of another origin sends through somebody's browser. hosts are the names that a request may use,
+// nil for any; origins are other origins whose pages may use the API.
+func (a *api) guard(next http.Handler, hosts, origins []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		route := notFound
+		template, writes := notFound, false
 		if matched, _ := match(r.URL.EscapedPath()); len(matched) > 0 {
-			route = matched[0].template
+			template = matched[0].template
+			at := slices.IndexFunc(matched, func(route *route) bool { return route.method == r.Method })
+			writes = at >= 0 && matched[at].role != roleRead
 		}
+		entry := &entry{}
+		r = r.WithContext(context.WithValue(r.Context(), entryKey{}, entry))
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		defer func() {
 			if reason := recover(); reason != nil {
@@ -214,14 +277,17 @@ func (a *api) guard(next http.Handler, hosts []string) http.Handler {
 					panic(reason)
 				}
 				// The reason may hold parts of the request: only its type is logged.
-				a.logger.Error("a request panicked", zap.String("route", route),
+				a.logger.Error("a request panicked", zap.String("route", template),
 					zap.String("type", fmt.Sprintf("%T", reason)), zap.ByteString("stack", debug.Stack()))
 				if !recorder.written {
 					write(recorder, newProblem(http.StatusInternalServerError, ""))
 				}
 			}
+			if writes {
+				a.logWrite(r.Method, template, recorder.status, entry)
+			}
 			a.telemetry.WitnessQueryRequests.Add(context.WithoutCancel(r.Context()), 1, metric.WithAttributes(
-				attribute.String("route", route), attribute.String("class", strconv.Itoa(recorder.status/100)+"xx")))
+				attribute.String("route", template), attribute.String("class", strconv.Itoa(recorder.status/100)+"xx")))
 		}()
 		header := recorder.Header()
 		header.Set("X-Content-Type-Options", "nosniff")
@@ -229,7 +295,10 @@ func (a *api) guard(next http.Handler, hosts []string) http.Handler {
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Referrer-Policy", "no-referrer")
-		if p := refuseOrigin(r, hosts); p != nil {
+		if r.TLS != nil && hosts == nil { // a browser would keep it for localhost too, and for everything else there
+			header.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if p := refuseOrigin(r, hosts, origins); p != nil {
 			write(recorder, p)
 			return
 		}
@@ -238,13 +307,16 @@ func (a *api) guard(next http.Handler, hosts []string) http.Handler {
 }
 
 // refuseOrigin stops DNS rebinding (a name of the attacker's that resolves to this host) and requests that a page of
-// another origin makes.
-func refuseOrigin(r *http.Request, hosts []string) *problem {
+// another origin makes, but for those that are allowed.
+func refuseOrigin(r *http.Request, hosts, allowed []string) *problem {
 	if hosts != nil && !slices.ContainsFunc(hosts, func(host string) bool { return strings.EqualFold(host, hostname(r.Host)) }) {
 		return newProblem(http.StatusForbidden, "Host: is not a name of this host")
 	}
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
+		return nil
+	}
+	if len(origins) == 1 && slices.Contains(allowed, origins[0]) {
 		return nil
 	}
 	origin, err := url.Parse(origins[0])

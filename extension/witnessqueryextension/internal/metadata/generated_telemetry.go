@@ -27,6 +27,8 @@ type TelemetryBuilder struct {
 	mu                             sync.Mutex
 	registrations                  []metric.Registration
 	WitnessQueryAcceptedTraces     metric.Int64Counter
+	WitnessQueryDeniedRequests     metric.Int64Counter
+	WitnessQueryLimitedRequests    metric.Int64Counter
 	WitnessQueryRejectedTraces     metric.Int64Counter
 	WitnessQueryRequests           metric.Int64Counter
 	WitnessQueryStoredObservations metric.Int64Counter
@@ -65,6 +67,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_query_accepted_traces",
 		metric.WithDescription("Posted traces that were accepted [Alpha]"),
 		metric.WithUnit("{trace}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQueryDeniedRequests, err = builder.meter.Int64Counter(
+		"otelcol_witness_query_denied_requests",
+		metric.WithDescription("Requests that were refused because the caller has not the role (`role`) that the call needs [Alpha]"),
+		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQueryLimitedRequests, err = builder.meter.Int64Counter(
+		"otelcol_witness_query_limited_requests",
+		metric.WithDescription("Requests that were refused because the caller asked too often or too many were being answered (`limit`, rate or concurrency) [Alpha]"),
+		metric.WithUnit("{request}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessQueryRejectedTraces, err = builder.meter.Int64Counter(

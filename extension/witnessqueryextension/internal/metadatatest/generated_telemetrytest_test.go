@@ -20,10 +20,18 @@ func TestSetupTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	defer tb.Shutdown()
 	tb.WitnessQueryAcceptedTraces.Add(context.Background(), 1)
+	tb.WitnessQueryDeniedRequests.Add(context.Background(), 1)
+	tb.WitnessQueryLimitedRequests.Add(context.Background(), 1)
 	tb.WitnessQueryRejectedTraces.Add(context.Background(), 1)
 	tb.WitnessQueryRequests.Add(context.Background(), 1)
 	tb.WitnessQueryStoredObservations.Add(context.Background(), 1)
 	AssertEqualWitnessQueryAcceptedTraces(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryDeniedRequests(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryLimitedRequests(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessQueryRejectedTraces(t, testTel,

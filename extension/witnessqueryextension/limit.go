@@ -1,0 +1,102 @@
+package witnessqueryextension
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/otelcol-witness/otelcol-witness/storage"
+)
+
+// RateLimitConfig bounds how often a principal may ask. All callers that are not authenticated are one principal.
+type RateLimitConfig struct {
+	// RequestsPerSecond is how many requests a principal has per second in the long run. 0 is no limit.
+	RequestsPerSecond float64 `mapstructure:"requests_per_second"`
+	// Burst is how many of them may come at once.
+	Burst int `mapstructure:"burst"`
+}
+
+func (c *RateLimitConfig) validate() error {
+	switch {
+	case !(c.RequestsPerSecond >= 0) || math.IsInf(c.RequestsPerSecond, 0):
+		return errors.New("rate_limit::requests_per_second: is not a number from 0")
+	case c.RequestsPerSecond > 0 && c.Burst < 1:
+		return errors.New("rate_limit::burst: is not at least 1")
+	}
+	return nil
+}
+
+// maxPrincipals bounds whose rates are remembered. Beyond it the one that asked least recently is forgotten, and has its
+// whole burst again.
+const maxPrincipals = 10_000
+
+// limits bound what callers may ask at once and in a time. The zero value has no bounds.
+type limits struct {
+	config   RateLimitConfig
+	limiters *lru.Cache[storage.Principal, *rate.Limiter]
+	slots    chan struct{} // one element for each request that is answered; nil is no bound
+}
+
+func newLimits(config RateLimitConfig, concurrent int) (limits, error) {
+	l := limits{config: config}
+	if concurrent > 0 {
+		l.slots = make(chan struct{}, concurrent)
+	}
+	if config.RequestsPerSecond == 0 {
+		return l, nil
+	}
+	var err error
+	l.limiters, err = lru.New[storage.Principal, *rate.Limiter](maxPrincipals)
+	return l, err
+}
+
+// wait is how long a principal has to wait before its next request, 0 if this one may pass.
+func (l *limits) wait(principal storage.Principal, now time.Time) time.Duration {
+	if l.limiters == nil {
+		return 0
+	}
+	limiter, known := l.limiters.Get(principal)
+	if !known {
+		limiter = rate.NewLimiter(rate.Limit(l.config.RequestsPerSecond), l.config.Burst)
+		if first, there, _ := l.limiters.PeekOrAdd(principal, limiter); there {
+			limiter = first
+		}
+	}
+	reservation := limiter.ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait > 0 {
+		reservation.CancelAt(now)
+	}
+	return wait
+}
+
+// enter takes a slot; leave gives it back. It is false when all are taken.
+func (l *limits) enter() bool {
+	if l.slots == nil {
+		return true
+	}
+	select {
+	case l.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *limits) leave() {
+	if l.slots != nil {
+		<-l.slots
+	}
+}
+
+// tooMany is the problem of a caller that has to wait.
+func tooMany(header http.Header, wait time.Duration, detail string) *problem {
+	seconds := max(1, int64(math.Ceil(wait.Seconds())))
+	header.Set("Retry-After", strconv.FormatInt(seconds, 10))
+	return newProblem(http.StatusTooManyRequests, detail)
+}
