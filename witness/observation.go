@@ -193,7 +193,11 @@ func putTime(m pcommon.Map, name string, t time.Time) {
 
 // timeOf reads a time; the years beyond what a count of nanoseconds can hold are refused.
 func timeOf(m pcommon.Map, name string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339Nano, semconv.Text(m, name))
+	return parseTime(name, semconv.Text(m, name))
+}
+
+func parseTime(name, text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s: is not an RFC 3339 time", name)
 	}

@@ -18,14 +18,22 @@ const MaxStack = 256
 // a confidence that is not from 0 to 1, are read as absent.
 func StackOf(record pcommon.Map) []Frame {
 	v, ok := record.Get(semconv.WitnessStack)
-	if !ok || v.Type() != pcommon.ValueTypeSlice {
+	if !ok || v.Type() != pcommon.ValueTypeSlice || v.Slice().Len() == 0 {
 		return nil
 	}
+	return appendStack(make([]Frame, 0, min(v.Slice().Len(), MaxStack)), v)
+}
+
+// appendStack appends the frames of a value.
+func appendStack(frames []Frame, v pcommon.Value) []Frame {
+	if v.Type() != pcommon.ValueTypeSlice {
+		return frames
+	}
 	slice := v.Slice()
-	frames := make([]Frame, 0, min(slice.Len(), MaxStack))
 	for i := range min(slice.Len(), MaxStack) {
 		if element := slice.At(i); element.Type() == pcommon.ValueTypeMap {
-			frames = append(frames, frameOf(element.Map()))
+			frames = append(frames, Frame{})
+			frames[len(frames)-1].read(element.Map())
 		}
 	}
 	return frames
@@ -40,8 +48,8 @@ func PutStack(record pcommon.Map, frames ...Frame) {
 	}
 }
 
-func frameOf(m pcommon.Map) Frame {
-	f := Frame{}
+// read reads a frame into one that is empty.
+func (f *Frame) read(m pcommon.Map) {
 	for name, value := range m.All() {
 		switch value.Type() {
 		case pcommon.ValueTypeStr:
@@ -74,7 +82,7 @@ func frameOf(m pcommon.Map) Frame {
 			}
 		case pcommon.ValueTypeSlice:
 			if name == semconv.FrameFlags {
-				f.Flags = semconv.Texts(m, name)
+				f.Flags = semconv.TextsOf(value)
 				slices.Sort(f.Flags)
 				f.Flags = slices.Compact(f.Flags)
 			}
@@ -92,7 +100,6 @@ func frameOf(m pcommon.Map) Frame {
 			}
 		}
 	}
-	return f
 }
 
 func putFrame(m pcommon.Map, f *Frame) {

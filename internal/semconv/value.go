@@ -13,7 +13,15 @@ func Text(m pcommon.Map, name string) string {
 // Texts reads the strings of a slice; nil when there are none. Elements of another type are left out.
 func Texts(m pcommon.Map, name string) []string {
 	v, ok := m.Get(name)
-	if !ok || v.Type() != pcommon.ValueTypeSlice || v.Slice().Len() == 0 {
+	if !ok {
+		return nil
+	}
+	return TextsOf(v)
+}
+
+// TextsOf reads the strings of a slice, as Texts does.
+func TextsOf(v pcommon.Value) []string {
+	if v.Type() != pcommon.ValueTypeSlice || v.Slice().Len() == 0 {
 		return nil
 	}
 	values := make([]string, 0, v.Slice().Len())
