@@ -107,7 +107,7 @@ func read(path string) (model, error) {
 var word = regexp.MustCompile(`[A-Za-z0-9]+`)
 
 // upper are the words that Go writes in capitals.
-var upper = map[string]string{"id": "ID", "k8s": "K8S", "purl": "PURL", "url": "URL", "vcs": "VCS", "pid": "PID", "uid": "UID", "os": "OS", "gnu": "GNU", "ids": "IDs", "sha256": "SHA256"}
+var upper = map[string]string{"fs": "FS", "lsm": "LSM", "id": "ID", "k8s": "K8S", "purl": "PURL", "url": "URL", "vcs": "VCS", "pid": "PID", "uid": "UID", "os": "OS", "gnu": "GNU", "ids": "IDs", "sha256": "SHA256"}
 
 func goName(name string) string {
 	var b strings.Builder
