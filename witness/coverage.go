@@ -2,6 +2,7 @@ package witness
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -21,6 +22,9 @@ func (c *Coverage) Put(record plog.LogRecord, now time.Time) {
 	putTime(m, semconv.WitnessCoverageEnd, c.End)
 	semconv.PutText(m, semconv.WitnessAssurance, string(c.Assurance))
 	semconv.PutText(m, semconv.WitnessCoverageSignal, c.Signal)
+	if frame := c.About.Frame(); c.About != (About{}) {
+		PutStack(m, frame)
+	}
 	switch {
 	case c.LossStage != "":
 		record.SetEventName(semconv.EventLoss)
@@ -67,8 +71,8 @@ func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok boo
 	if c.End, err = timeOf(m, semconv.WitnessCoverageEnd); err != nil {
 		return c, true, err
 	}
-	if c.End.Before(c.Start) {
-		return c, true, fmt.Errorf("%s: is before %s", semconv.WitnessCoverageEnd, semconv.WitnessCoverageStart)
+	if stack := StackOf(m); len(stack) > 0 {
+		c.About = aboutOf(&stack[0])
 	}
 	switch record.EventName() {
 	case semconv.EventLoss:
@@ -80,7 +84,9 @@ func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok boo
 		if c.StatusTarget = semconv.Text(m, semconv.WitnessStatusTarget); c.StatusTarget == "" {
 			return c, true, fmt.Errorf("%s: is missing", semconv.WitnessStatusTarget)
 		}
-		c.StatusState = semconv.Text(m, semconv.WitnessStatusState)
+		if c.StatusState = semconv.Text(m, semconv.WitnessStatusState); !slices.Contains(states, c.StatusState) {
+			c.StatusState = StateUnavailable
+		}
 		c.StatusReason = semconv.Text(m, semconv.WitnessStatusReason)
 	default:
 		for _, kind := range semconv.Texts(m, semconv.WitnessCoverageKinds) {
@@ -98,7 +104,42 @@ func CoverageOf(resource pcommon.Map, record plog.LogRecord) (c Coverage, ok boo
 		c.ProcessesWatched = count(m, semconv.WitnessCoverageProcessesWatched)
 		c.ProcessesSeen = count(m, semconv.WitnessCoverageProcessesSeen)
 	}
-	return c, true, nil
+	return c, true, c.Validate()
+}
+
+// MaxCoverage is the longest time that one record may speak of: that of a replay of a year.
+const MaxCoverage = 366 * 24 * time.Hour
+
+var states = []string{StateAttached, StateRefused, StateSuspended, StateDetached, StateUnavailable}
+
+// Validate checks that the record has a source, that it is a heartbeat, a loss or a status, and that its times are such.
+// The error names the attribute at fault.
+func (c *Coverage) Validate() error {
+	switch {
+	case c.Source == "":
+		return fmt.Errorf("%s: is missing", semconv.WitnessSource)
+	case c.End.Before(c.Start):
+		return fmt.Errorf("%s: is before %s", semconv.WitnessCoverageEnd, semconv.WitnessCoverageStart)
+	case c.End.Sub(c.Start) > MaxCoverage:
+		return fmt.Errorf("%s: is more than 366 days behind %s", semconv.WitnessCoverageEnd, semconv.WitnessCoverageStart)
+	case c.Start.Year() < 1970 || c.End.Year() > 2261:
+		return fmt.Errorf("%s: is not between the years 1970 and 2261", semconv.WitnessCoverageStart)
+	case c.LossStage == "" && c.StatusTarget == "" && len(c.Kinds) == 0:
+		return fmt.Errorf("%s: is missing", semconv.WitnessCoverageKinds)
+	case slices.ContainsFunc(c.Kinds, func(k Kind) bool { return !k.Valid() }):
+		return fmt.Errorf("%s: holds what is not one of exec, load, sample, call", semconv.WitnessCoverageKinds)
+	default:
+		return nil
+	}
+}
+
+// Frame is the function, or only its module, as evidence would have it.
+func (a *About) Frame() Frame {
+	return Frame{Module: a.Module, Language: a.Language, Package: a.Package, Member: a.Member, Symbol: a.Symbol}
+}
+
+func aboutOf(f *Frame) About {
+	return About{Module: f.Module, Language: f.Language, Package: f.Package, Member: f.Member, Symbol: f.Symbol}
 }
 
 func count(m pcommon.Map, name string) uint64 {

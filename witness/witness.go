@@ -179,11 +179,15 @@ type Observation struct {
 }
 
 // Coverage is what a source says of its own watching in [Start, End): that it watched, what it lost, or what became of
-// one of its hooks. Its key is (Source, Signal, Start, End, LossStage, StatusTarget): the same key twice counts once.
+// one of its hooks. The same record twice counts once: all members but the counts are its key. A Storage joins heartbeats
+// and losses of unknown size that continue each other, so what it returns can be longer than what was written.
 type Coverage struct {
 	Source   string
 	Instance Instance
+	// Workload, if not empty, is the only one that the record is about.
 	Workload Workload
+	// About, if not empty, is the only file or function that the record is about.
+	About About
 	// Assurance says who vouches for it; none is taken for Asserted.
 	Assurance Assurance
 	// Signal is what watches: tetragon, ebpf. Empty for a loss or status.
@@ -192,14 +196,43 @@ type Coverage struct {
 	Kinds      []Kind
 	Start, End time.Time
 	// Interval between heartbeats; zero when the record is about a loss or a hook.
-	Interval                        time.Duration
+	Interval time.Duration
+	// ProcessesWatched of ProcessesSeen, both 0 if nobody knows; of joined heartbeats, those of the one that ends last.
 	ProcessesWatched, ProcessesSeen uint64
+	// LeastWatched of LeastSeen is the smallest share among joined heartbeats. Only a Storage sets them.
+	LeastWatched, LeastSeen uint64
 	// Lost events at LossStage. Zero with a stage: loss of unknown size.
 	Lost      uint64
 	LossStage string
-	// StatusTarget is a policy, hook or probe; StatusState attached, refused or suspended.
+	// StatusTarget is a policy, hook or probe, StatusState one of the states from Start on, StatusReason why.
 	StatusTarget, StatusState, StatusReason string
 }
+
+// About is a file, or a function in it. The zero About is everything.
+type About struct {
+	Module                            Module
+	Language, Package, Member, Symbol string
+}
+
+// States of a hook. Whatever else a record says is read as StateUnavailable.
+const (
+	StateAttached    = "attached"    // it works from then on
+	StateRefused     = "refused"     // it was not attached, and why
+	StateSuspended   = "suspended"   // a gap of what it is about, until it is attached again
+	StateDetached    = "detached"    // it was taken away
+	StateUnavailable = "unavailable" // nobody knows whether it works
+)
+
+// Reasons why a probe is refused, where the receiver knows. Agents give others, in their own words.
+const (
+	ReasonNotFound          = "not_found"          // no such function in the file
+	ReasonInlinedEverywhere = "inlined_everywhere" // no code of its own is left of the function
+	ReasonStripped          = "stripped"           // the file names no functions
+	ReasonUnsupportedArch   = "unsupported_arch"   // the file is for a processor that cannot be probed
+	ReasonOverBudget        = "over_budget"        // there are more probes, or hits, than are allowed
+	ReasonSingleStep        = "single_step"        // only a probe that is too slow would work
+	ReasonThrottled         = "throttled"          // of StateSuspended: too many events
+)
 
 // SymbolRef names a function the way an advisory does.
 type SymbolRef struct {

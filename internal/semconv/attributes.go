@@ -23,11 +23,11 @@ const (
 	EventConnect = "runtime.connect"
 	// EventContainment: What a process, or with no executable every process of a container, could reach if its code were abused: classes, never ids. What was not seen is absent or `unknown`.
 	EventContainment = "runtime.containment"
-	// EventLoss: Evidence was lost between two times. A gap in coverage for everything it can have hit.
+	// EventLoss: Evidence was lost between two times. A gap in coverage for everything it can have hit: the workload, file or function that the resource and the first frame of witness.stack name, else all of the host.
 	EventLoss = "runtime.loss"
-	// EventStatus: A hook or probe was attached, refused or suspended.
+	// EventStatus: What became of a hook or probe. The state holds until the next one of the same target; suspended is a gap of what the resource and the first frame of witness.stack name, else of all of the host. At its start a source tells the state of every hook.
 	EventStatus = "runtime.status"
-	// EventCoverage: The heartbeat of a receiver. It vouches for the time between witness.coverage.start and witness.coverage.end.
+	// EventCoverage: The heartbeat of a receiver. It vouches for the time between witness.coverage.start and witness.coverage.end, for the file or function in the first frame of witness.stack if there is one, else for all of the host.
 	EventCoverage = "runtime.coverage"
 	// EventObservation: New hits of one witness from one source and instance in one window.
 	EventObservation = "runtime.observation"
@@ -181,9 +181,9 @@ const (
 	WitnessLossStage = "witness.loss.stage"
 	// WitnessStatusTarget: The policy, hook or probe.
 	WitnessStatusTarget = "witness.status.target"
-	// WitnessStatusState: attached, refused, suspended, and whatever the agent says.
+	// WitnessStatusState: attached, refused, suspended, detached or unavailable. Anything else is read as unavailable.
 	WitnessStatusState = "witness.status.state"
-	// WitnessStatusReason: Why.
+	// WitnessStatusReason: Why: not_found, inlined_everywhere, stripped, unsupported_arch, over_budget, single_step, throttled, or what the agent says.
 	WitnessStatusReason = "witness.status.reason"
 	// WitnessCoverageSignal: What watches: tetragon.
 	WitnessCoverageSignal = "witness.coverage.signal"
