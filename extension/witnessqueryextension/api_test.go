@@ -25,6 +25,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadatatest"
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/storage/none"
 )
@@ -52,8 +53,10 @@ func newServer(t testing.TB, store storage.Storage) *server {
 		assert.NoError(t, telemetry.Shutdown(context.Background()))
 	})
 	core, logs := observer.New(zapcore.DebugLevel)
+	weights := score.DefaultWeights()
 	a := &api{
-		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
+		weights: &weights,
+		store:   store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
 		telemetry: builder, logger: zap.New(core), now: time.Now,
 	}
 	return &server{TB: t, api: a, handler: a.guard(http.HandlerFunc(a.serve), nil, nil), logs: logs, telemetry: telemetry}

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
 )
 
 // Config of the extension.
@@ -27,6 +28,8 @@ type Config struct {
 	Canonicalization canon.Config `mapstructure:"canonicalization"`
 	// Window is the length of the windows that posted traces are counted in. It divides a day. Default: 60s.
 	Window time.Duration `mapstructure:"window"`
+	// Score are the weights of witness scores. Default: those of score.DefaultWeights.
+	Score score.Weights `mapstructure:"score"`
 	// AllowInsecure permits an endpoint that others can reach without TLS and an authenticator. Default: false.
 	AllowInsecure bool `mapstructure:"allow_insecure"`
 	// Roles says who may do what. Default: who is authenticated reads and writes.

@@ -34,6 +34,9 @@ func TestConfig(t *testing.T) {
 	assert.Equal(t, component.MustNewIDWithName("witness_storage", "second"), all.Storage)
 	assert.Equal(t, "keep", all.Canonicalization.Identities)
 	assert.Equal(t, 5*time.Minute, all.Window)
+	assert.Equal(t, 0.3, all.Score.Proximity.Library)
+	assert.Equal(t, 720*time.Hour, all.Score.Recency.HalfLife)
+	assert.Equal(t, 1.0, all.Score.Proximity.Function, "what is not given keeps its default")
 	assert.True(t, configs["witness_query/insecure"].AllowInsecure)
 }
 

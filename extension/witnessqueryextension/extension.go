@@ -69,7 +69,7 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 		return fmt.Errorf("canonicalization: %w", err)
 	}
 	api := &api{
-		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
+		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, weights: &e.config.Score, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
 		deterministic: e.config.DeterministicTime,
 	}
 	if api.limits, err = newLimits(e.config.RateLimit, e.config.MaxConcurrentRequests); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
 )
 
 const (
@@ -41,6 +42,7 @@ func createDefaultConfig() component.Config {
 		Storage:          component.MustNewID("witness_storage"),
 		Canonicalization: canon.NewDefaultConfig(),
 		Window:           defaultWindow,
+		Score:            score.DefaultWeights(),
 
 		RateLimit:             RateLimitConfig{RequestsPerSecond: defaultRate, Burst: defaultBurst},
 		MaxConcurrentRequests: defaultConcurrent,

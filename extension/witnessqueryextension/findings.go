@@ -78,7 +78,7 @@ func (a *api) summarize(c *call, f witness.Finding) (findingEvidence, error) {
 	if err != nil {
 		return findingEvidence{}, err
 	}
-	result := matches.Score(c.now, &summary)
+	result := matches.Score(a.weights, c.now, &summary)
 	return findingEvidence{f, findingSummary{
 		Observed: summary.Hits > 0, Hits: summary.Hits, ByKind: hitsByKind(summary.ByKind),
 		FirstSeen: when(summary.FirstSeen), LastSeen: when(summary.LastSeen), Score: result.Score, Band: result.Band,

@@ -15,10 +15,13 @@ type scored struct {
 	Observed        bool           `json:"observed"`
 	Score           float64        `json:"score"`
 	Band            string         `json:"band"`
+	BandWhy         string         `json:"bandWhy"`
 	Factors         []score.Factor `json:"factors"`
 	Coverage        float64        `json:"coverage"`
 	CoverageFactors []score.Factor `json:"coverageFactors"`
 	Model           string         `json:"model"`
+	// ConfigDigest is that of the weights.
+	ConfigDigest string `json:"configDigest"`
 }
 
 func (a *api) getScore(c *call) (answer, error) {
@@ -39,10 +42,11 @@ func (a *api) getScore(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	result := matches.Score(now, &summary)
+	result := matches.Score(a.weights, now, &summary)
 	body := scored{
 		FindingID: c.finding, AsOf: now, Observed: summary.Hits > 0,
-		Score: result.Score, Band: result.Band, Factors: append([]score.Factor{}, result.Factors...), Model: score.Model,
+		Score: result.Score, Band: result.Band, BandWhy: result.BandWhy, Factors: append([]score.Factor{}, result.Factors...),
+		Model: score.Model, ConfigDigest: a.weights.Digest(),
 	}
 	body.Coverage, body.CoverageFactors = coverage.Number()
 	return answer{http.StatusOK, body}, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
 
@@ -29,6 +30,7 @@ import (
 type api struct {
 	store     storage.Storage
 	maker     ingest.Maker
+	weights   *score.Weights
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	now       func() time.Time

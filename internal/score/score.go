@@ -15,7 +15,8 @@
 //
 //	score = 1 - (1-best) * product over the others of (1 - 0.25*s)
 //
-// rounded to four decimals. A single true call of the function is worth 0.83: one hit is proof, and hits, hosts and
+// rounded to four decimals. These numbers are DefaultWeights; an operator may configure others, within what Validate demands,
+// and the digest of the weights goes with every score. A single true call of the function is worth 0.83: one hit is proof, and hits, hosts and
 // further evidence only add to it. What was lost never lowers a score, and neither does evidence that is added: how much
 // silence is worth is coverage, which is another number.
 package score
@@ -25,6 +26,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,25 +34,15 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// Model names the formula. A change of any number in it is another model.
+// Model names the formula. Another formula, or other default weights, is another model.
 const Model = "witness-score/v1"
-
-const (
-	halfLife      = 14 * 24 * time.Hour
-	recencyFloor  = 0.7
-	hitsWeight    = 0.10
-	breadthWeight = 0.10
-	othersWeight  = 0.25
-
-	maxAsserted  = 0.5 // source confidence of asserted evidence
-	unidentified = 0.5 // identity confidence of what is known by a path, a claim or nothing
-)
 
 // Input is one piece of evidence for a finding: a subject with its match and its hits.
 type Input struct {
 	Level   finding.Level
 	Version finding.VersionState
-	// Source, Identity and Symbol are confidences, 0..1: SourceConfidence, IdentityConfidence and finding.Match.Symbol.
+	// Source, Identity and Symbol are confidences, 0..1: Weights.SourceConfidence, Weights.IdentityConfidence and
+	// finding.Match.Symbol.
 	Source, Identity, Symbol float64
 	Assurance                witness.Assurance
 	LastSeen                 time.Time
@@ -73,8 +65,10 @@ type Factor struct {
 // Result is a score with its band and what it is made of.
 type Result struct {
 	Score float64 `json:"score"` // 0..1, four decimals
-	// Band is witnessed from 0.8, likely from 0.5, loaded from 0.2, weak above 0, or none.
+	// Band is witnessed, likely, loaded, weak or none (Bands). It names a range of scores and no kind of evidence.
 	Band string `json:"band"`
+	// BandWhy says for people what the band is, and of what the strongest evidence is.
+	BandWhy string `json:"bandWhy"`
 	// Factors are proximity, version, source, identity, symbol, recency, hits and breadth of the best evidence, then
 	// evidence, which is the score of that alone, and corroboration, which is what the others add. None without
 	// evidence. Never nil.
@@ -83,14 +77,14 @@ type Result struct {
 
 // Score is the score of a finding at the time now. It is pure, deterministic and does not depend on the order of inputs.
 // Confidences outside 0..1 are clamped.
-func Score(now time.Time, inputs []Input) Result {
+func (w *Weights) Score(now time.Time, inputs []Input) Result {
 	type group struct {
 		artifact string
 		level    finding.Level
 	}
 	strongest := map[group]evidence{}
 	for i := range inputs {
-		e := weigh(now, &inputs[i])
+		e := w.weigh(now, &inputs[i])
 		at := group{inputs[i].Artifact, inputs[i].Level}
 		if have, ok := strongest[at]; !ok || compare(&e, &have) < 0 {
 			strongest[at] = e
@@ -103,19 +97,19 @@ func Score(now time.Time, inputs []Input) Result {
 		}
 	}
 	if len(all) == 0 {
-		return Result{Band: band(0), Factors: []Factor{}}
+		return Result{Band: BandNone, BandWhy: w.bandWhy(BandNone, ""), Factors: []Factor{}}
 	}
 	slices.SortFunc(all, func(a, b evidence) int { return compare(&a, &b) })
 	best := &all[0]
 	rest := 1 - best.s
 	for i := range all[1:] { // in a fixed order: floating point products depend on it
-		rest *= 1 - othersWeight*all[1+i].s
+		rest *= 1 - w.Others*all[1+i].s
 	}
 	total := round(1 - rest)
+	band := w.band(total)
 	return Result{
-		Score: total,
-		Band:  band(total),
-		Factors: append(best.factors(),
+		Score: total, Band: band, BandWhy: w.bandWhy(band, best.input.Level),
+		Factors: append(best.factors(w),
 			Factor{"evidence", round(best.s), "the score of the best evidence alone"},
 			Factor{"corroboration", round(max(0, total-round(best.s))), fmt.Sprintf("added by %s of other levels or artifacts", count(len(all)-1, "piece", "pieces"))}),
 	}
@@ -130,21 +124,20 @@ type evidence struct {
 	s                          float64
 }
 
-func weigh(now time.Time, in *Input) evidence {
+func (w *Weights) weigh(now time.Time, in *Input) evidence {
 	e := evidence{
-		input: in, age: now.Sub(in.LastSeen),
-		p: proximity[in.Level], v: versions[in.Version],
+		input: in, age: now.Sub(in.LastSeen), p: w.Proximity.of(in.Level), v: w.Version.of(in.Version),
 		source: clamp(in.Source), identity: clamp(in.Identity), symbol: clamp(in.Symbol),
 	}
 	if in.Assurance != witness.Measured {
-		e.source = min(e.source, maxAsserted)
+		e.source = min(e.source, w.Source.AssertedCap)
 	}
-	e.r = clamp(math.Exp2(-float64(e.age) / float64(halfLife)))
-	e.n = clamp(math.Log10(1+float64(in.Hits)) / 4)
-	e.b = clamp(math.Log2(1+float64(max(in.Hosts, in.Images, 0))) / 5)
+	e.r = clamp(math.Exp2(-float64(e.age) / float64(w.Recency.HalfLife)))
+	e.n = clamp(math.Log10(1+float64(in.Hits)) / w.Hits.Decades)
+	e.b = clamp(math.Log2(1+float64(max(in.Hosts, in.Images, 0))) / w.Breadth.Doublings)
 	e.c = e.source * e.identity * e.symbol
-	e.strength = 1 - hitsWeight - breadthWeight + hitsWeight*e.n + breadthWeight*e.b
-	e.s = e.p * e.v * e.c * (recencyFloor + (1-recencyFloor)*e.r) * e.strength
+	e.strength = 1 - w.Hits.Weight - w.Breadth.Weight + w.Hits.Weight*e.n + w.Breadth.Weight*e.b
+	e.s = clamp(e.p * e.v * e.c * (w.Recency.Floor + (1-w.Recency.Floor)*e.r) * e.strength)
 	return e
 }
 
@@ -169,31 +162,9 @@ func compare(a, b *evidence) int {
 	)
 }
 
-var proximity = map[finding.Level]float64{
-	finding.LevelFunction: 1,
-	finding.LevelInlined:  0.95,
-	finding.LevelClosure:  0.85,
-	finding.LevelPackage:  0.55,
-	finding.LevelLibrary:  0.35,
-	finding.LevelProcess:  0.15,
-}
-
-var versions = map[finding.VersionState]float64{
-	finding.VersionAffected:   1,
-	finding.VersionUnknown:    0.6,
-	finding.VersionUnaffected: 0,
-}
-
-func (e *evidence) factors() []Factor {
+func (e *evidence) factors(w *Weights) []Factor {
 	in := e.input
-	why := map[finding.Level]string{
-		finding.LevelFunction: "a function that the finding names ran",
-		finding.LevelInlined:  "a function that the finding names ran, inlined into its caller",
-		finding.LevelClosure:  "a closure of a function that the finding names ran",
-		finding.LevelPackage:  "code of the package ran",
-		finding.LevelLibrary:  "the component was loaded",
-		finding.LevelProcess:  "a binary of the component was started",
-	}[in.Level]
+	why := whyLevel[in.Level]
 	if in.Symbol < 1 && in.Level == finding.LevelFunction {
 		why = "a function with a name that the finding has ran"
 	}
@@ -203,10 +174,10 @@ func (e *evidence) factors() []Factor {
 	}
 	source := "how the evidence was made: 1 by a probe on the function, less for a name that others looked up"
 	if in.Assurance != witness.Measured {
-		source = fmt.Sprintf("the evidence is asserted, which is worth at most %v", maxAsserted)
+		source = fmt.Sprintf("the evidence is asserted, which is worth at most %v", w.Source.AssertedCap)
 	}
 	identity := "how the artifact was identified: 1 by what is in the file itself"
-	if in.Identity <= unidentified {
+	if in.Identity <= w.Identity.Other {
 		identity = "the artifact is not identified, or only by a path or a claim"
 	}
 	symbol := "the name is that of the function"
@@ -215,7 +186,7 @@ func (e *evidence) factors() []Factor {
 	}
 	recency := "seen just now"
 	if e.age > 0 {
-		recency = fmt.Sprintf("last seen %s ago; it halves every 14 days", ago(e.age))
+		recency = fmt.Sprintf("last seen %s ago; it halves every %s", ago(e.age), ago(w.Recency.HalfLife))
 	}
 	return []Factor{
 		{"proximity", e.p, why},
@@ -224,10 +195,30 @@ func (e *evidence) factors() []Factor {
 		{"identity", round(e.identity), identity},
 		{"symbol", round(e.symbol), symbol},
 		{"recency", round(e.r), recency},
-		{"hits", round(e.n), count(in.Hits, "hit", "hits") + ", on a logarithmic scale up to 10,000"},
-		{"breadth", round(e.b), fmt.Sprintf("%s, %s, on a logarithmic scale up to 31",
-			count(max(in.Hosts, 0), "host", "hosts"), count(max(in.Images, 0), "image", "images"))},
+		{"hits", round(e.n), count(in.Hits, "hit", "hits") + fmt.Sprintf(", on a logarithmic scale up to %s", number(math.Pow(10, w.Hits.Decades)))},
+		{"breadth", round(e.b), fmt.Sprintf("%s, %s, on a logarithmic scale up to %s",
+			count(max(in.Hosts, 0), "host", "hosts"), count(max(in.Images, 0), "image", "images"),
+			number(math.Exp2(w.Breadth.Doublings)-1))},
 	}
+}
+
+// whyLevel says what ran, by level.
+var whyLevel = map[finding.Level]string{
+	finding.LevelFunction: "a function that the finding names ran",
+	finding.LevelInlined:  "a function that the finding names ran, inlined into its caller",
+	finding.LevelClosure:  "a closure of a function that the finding names ran",
+	finding.LevelPackage:  "code of the package ran",
+	finding.LevelLibrary:  "the component was loaded",
+	finding.LevelProcess:  "a binary of the component was started",
+}
+
+// number writes a large number for people: 10,000.
+func number(x float64) string {
+	digits := strconv.FormatFloat(math.Round(x), 'f', -1, 64)
+	for at := len(digits) - 3; at > 0; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
+	}
+	return digits
 }
 
 func count[N int | uint64](n N, one, many string) string {
@@ -245,21 +236,6 @@ func ago(age time.Duration) string {
 	return strings.Replace(age.Round(time.Minute).String(), "m0s", "m", 1)
 }
 
-func band(score float64) string {
-	switch {
-	case score >= 0.8:
-		return "witnessed"
-	case score >= 0.5:
-		return "likely"
-	case score >= 0.2:
-		return "loaded"
-	case score > 0:
-		return "weak"
-	default:
-		return "none"
-	}
-}
-
 func round(x float64) float64 { return math.Round(x*1e4) / 1e4 }
 
 // clamp is x in 0..1; what is not a number is 0.
@@ -268,46 +244,4 @@ func clamp(x float64) float64 {
 		return 0
 	}
 	return min(max(x, 0), 1)
-}
-
-// SourceConfidence is how far the source of evidence can be trusted, 0..1: a probe placed on the function 1, a stack
-// named from the Go line table 0.95 or a symbol table 0.9, the kernel's report of an exec or a load 0.8, a name that the
-// agent gave 0.6, and what was posted, or is of unknown source, 0.5. Asserted evidence is at most 0.5.
-func SourceConfidence(frame *witness.Frame, kind witness.Kind, a witness.Assurance) float64 {
-	confidence := 0.5
-	switch {
-	case kind == witness.KindExec || kind == witness.KindLoad:
-		confidence = 0.8
-	case frame == nil:
-	case frame.SymbolSource == "probe":
-		confidence = 1
-	case frame.SymbolSource == "pclntab":
-		confidence = 0.95
-	case frame.SymbolSource == "symtab":
-		confidence = 0.9
-	case frame.SymbolSource == "agent":
-		confidence = 0.6
-	}
-	if a != witness.Measured {
-		confidence = min(confidence, maxAsserted)
-	}
-	return confidence
-}
-
-// IdentityConfidence is how sure the identity of an artifact is, 0..1, by witness.artifact.identity.method: what was
-// signed, or is in the very file, 1; a package database with matching checksum 0.9; an SBOM by path 0.8; a package
-// database by path 0.7; and 0.5 for a path, a claim or nothing.
-func IdentityConfidence(method string) float64 {
-	switch method {
-	case "signed-sbom", "provenance", "buildinfo", "cargo-auditable", "note-package":
-		return 1
-	case "package-db-checksum":
-		return 0.9
-	case "sbom":
-		return 0.8
-	case "package-db":
-		return 0.7
-	default:
-		return unidentified
-	}
 }

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// weights are those of the reference.
+var weights = func() *Weights { w := DefaultWeights(); return &w }()
+
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // input is measured evidence of the function in an affected version, just now, once, on one host.
@@ -87,7 +90,7 @@ func TestScore(t *testing.T) {
 		{"unknown level", []Input{input(func(in *Input) { in.Level = "other" })}, 0, "none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			result := Score(now, test.inputs)
+			result := weights.Score(now, test.inputs)
 			assert.Equal(t, test.score, result.Score)
 			assert.Equal(t, test.band, result.Band)
 			assert.NotNil(t, result.Factors)
@@ -95,8 +98,28 @@ func TestScore(t *testing.T) {
 	}
 }
 
+func TestBandWhy(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		inputs []Input
+		want   string
+	}{
+		{"a call by path alone is no load", []Input{input(func(in *Input) { in.Identity = 0.5 })},
+			"loaded is the band of scores from 0.2 to 0.5, whatever the kind of evidence; the strongest here: a function that the finding names ran"},
+		{"strong", []Input{input(func(*Input) {})},
+			"witnessed is the band of scores from 0.8, whatever the kind of evidence; the strongest here: a function that the finding names ran"},
+		{"weak", []Input{input(func(in *Input) { in.Level = finding.LevelProcess })},
+			"weak is the band of scores above 0 and below 0.2, whatever the kind of evidence; the strongest here: a binary of the component was started"},
+		{"nothing", nil, "none is the band of the score 0: there is no evidence that counts, which says nothing of what was not seen"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			assert.Equal(t, test.want, weights.Score(now, test.inputs).BandWhy)
+		})
+	}
+}
+
 func TestFactors(t *testing.T) {
-	result := Score(now, []Input{
+	result := weights.Score(now, []Input{
 		input(func(in *Input) { in.Level, in.Source = finding.LevelPackage, 0.95 }),
 		input(func(in *Input) { in.Source, in.Hits, in.Hosts, in.LastSeen = 0.95, 12, 3, days(14) }),
 	})
@@ -114,7 +137,7 @@ func TestFactors(t *testing.T) {
 	assert.InDelta(t, result.Score, values["evidence"]+values["corroboration"], 1e-9)
 	assert.Positive(t, values["corroboration"])
 	assert.Contains(t, result.Factors[5].Why, "14 days ago")
-	result = Score(now, []Input{input(func(in *Input) { in.Identity, in.Symbol, in.LastSeen = 0.5, 0.8, now.Add(-163*time.Minute) })})
+	result = weights.Score(now, []Input{input(func(in *Input) { in.Identity, in.Symbol, in.LastSeen = 0.5, 0.8, now.Add(-163*time.Minute) })})
 	assert.Equal(t, "a function with a name that the finding has ran", result.Factors[0].Why)
 	assert.Equal(t, "the artifact is not identified, or only by a path or a claim", result.Factors[3].Why)
 	assert.Contains(t, result.Factors[4].Why, "could be another function's")
@@ -150,60 +173,67 @@ func drawAll(t *rapid.T) []Input {
 }
 
 func TestScoreProperties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		inputs := drawAll(t)
-		before := Score(now, inputs)
-		if before.Score < 0 || before.Score > 1 || math.IsNaN(before.Score) {
-			t.Fatalf("%v is not in 0..1", before.Score)
-		}
-		for _, f := range before.Factors {
-			if f.Value < 0 || f.Value > 1 {
-				t.Fatalf("factor %s is %v", f.Name, f.Value)
-			}
-		}
-
-		shuffled := slices.Clone(inputs)
-		rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed"))).Shuffle(len(shuffled), func(i, j int) {
-			shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
-		})
-		assert.Equal(t, before, Score(now, shuffled), "depends on the order")
-		assert.Equal(t, before, Score(now, append(slices.Clone(inputs), inputs...)), "the same evidence twice counts twice")
-
-		if more := Score(now, append(slices.Clone(inputs), draw(t, "added"))); more.Score < before.Score {
-			t.Fatalf("added evidence lowers %v to %v", before.Score, more.Score)
-		}
-		if later := Score(now.Add(time.Duration(rapid.Int64Range(0, int64(1000*24*time.Hour)).Draw(t, "later"))), inputs); later.Score > before.Score {
-			t.Fatalf("older evidence raises %v to %v", before.Score, later.Score)
-		}
-		if len(inputs) == 0 {
-			return
-		}
-		raised := slices.Clone(inputs)
-		in := &raised[rapid.IntRange(0, len(raised)-1).Draw(t, "which")]
-		switch rapid.IntRange(0, 5).Draw(t, "what") {
-		case 0:
-			in.Hits = max(in.Hits, in.Hits+rapid.Uint64Range(0, 1<<40).Draw(t, "hits"))
-		case 1:
-			in.Hosts += 3
-		case 2:
-			in.Images += 3
-		case 3:
-			in.Source = 1
-		case 4:
-			in.Assurance = witness.Measured
-		case 5:
-			in.Version = finding.VersionAffected
-		}
-		if more := Score(now, raised); more.Score < before.Score {
-			t.Fatalf("stronger evidence lowers %v to %v", before.Score, more.Score)
-		}
-		for i := range raised {
-			raised[i].Version = finding.VersionUnaffected
-		}
-		if none := Score(now, raised); none.Score != 0 || none.Band != "none" {
-			t.Fatalf("unaffected versions have the score %v", none.Score)
-		}
+	t.Run("default weights", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { checkProperties(t, weights) })
 	})
+	t.Run("any valid weights", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { checkProperties(t, drawWeights(t)) })
+	})
+}
+
+func checkProperties(t *rapid.T, weights *Weights) {
+	inputs := drawAll(t)
+	before := weights.Score(now, inputs)
+	if before.Score < 0 || before.Score > 1 || math.IsNaN(before.Score) {
+		t.Fatalf("%v is not in 0..1", before.Score)
+	}
+	for _, f := range before.Factors {
+		if f.Value < 0 || f.Value > 1 {
+			t.Fatalf("factor %s is %v", f.Name, f.Value)
+		}
+	}
+
+	shuffled := slices.Clone(inputs)
+	rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed"))).Shuffle(len(shuffled), func(i, j int) {
+		shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
+	})
+	assert.Equal(t, before, weights.Score(now, shuffled), "depends on the order")
+	assert.Equal(t, before, weights.Score(now, append(slices.Clone(inputs), inputs...)), "the same evidence twice counts twice")
+
+	if more := weights.Score(now, append(slices.Clone(inputs), draw(t, "added"))); more.Score < before.Score {
+		t.Fatalf("added evidence lowers %v to %v", before.Score, more.Score)
+	}
+	if later := weights.Score(now.Add(time.Duration(rapid.Int64Range(0, int64(1000*24*time.Hour)).Draw(t, "later"))), inputs); later.Score > before.Score {
+		t.Fatalf("older evidence raises %v to %v", before.Score, later.Score)
+	}
+	if len(inputs) == 0 {
+		return
+	}
+	raised := slices.Clone(inputs)
+	in := &raised[rapid.IntRange(0, len(raised)-1).Draw(t, "which")]
+	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	case 0:
+		in.Hits = max(in.Hits, in.Hits+rapid.Uint64Range(0, 1<<40).Draw(t, "hits"))
+	case 1:
+		in.Hosts += 3
+	case 2:
+		in.Images += 3
+	case 3:
+		in.Source = 1
+	case 4:
+		in.Assurance = witness.Measured
+	case 5:
+		in.Version = finding.VersionAffected
+	}
+	if more := weights.Score(now, raised); more.Score < before.Score {
+		t.Fatalf("stronger evidence lowers %v to %v", before.Score, more.Score)
+	}
+	for i := range raised {
+		raised[i].Version = finding.VersionUnaffected
+	}
+	if none := weights.Score(now, raised); none.Score != 0 || none.Band != "none" {
+		t.Fatalf("unaffected versions have the score %v", none.Score)
+	}
 }
 
 func TestSourceConfidence(t *testing.T) {
@@ -226,20 +256,20 @@ func TestSourceConfidence(t *testing.T) {
 		{"exec", "", witness.KindExec, witness.Measured, 0.8},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.want, SourceConfidence(&witness.Frame{SymbolSource: test.source}, test.kind, test.assurance))
+			assert.Equal(t, test.want, weights.SourceConfidence(&witness.Frame{SymbolSource: test.source}, test.kind, test.assurance))
 		})
 	}
-	assert.Equal(t, 0.5, SourceConfidence(nil, witness.KindCall, witness.Measured))
+	assert.Equal(t, 0.5, weights.SourceConfidence(nil, witness.KindCall, witness.Measured))
 }
 
 // TestIdentityConfidence holds the order of the methods, strongest first.
 func TestIdentityConfidence(t *testing.T) {
 	last := 1.0
 	for _, method := range []string{"signed-sbom", "provenance", "buildinfo", "cargo-auditable", "note-package", "package-db-checksum", "sbom", "package-db", "path"} {
-		confidence := IdentityConfidence(method)
+		confidence := weights.IdentityConfidence(method)
 		assert.LessOrEqual(t, confidence, last, method)
 		last = confidence
 	}
-	assert.Equal(t, 0.5, IdentityConfidence(""))
-	assert.Equal(t, 0.5, IdentityConfidence("asserted"))
+	assert.Equal(t, 0.5, weights.IdentityConfidence(""))
+	assert.Equal(t, 0.5, weights.IdentityConfidence("asserted"))
 }

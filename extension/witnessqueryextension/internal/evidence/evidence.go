@@ -139,11 +139,11 @@ func (m *Matches) DirectPathObserved(summary *storage.Summary) bool {
 
 // Score is the score of what was summed up. Measured and asserted hits of a subject are inputs of their own, so that
 // neither lends the other its weight.
-func (m *Matches) Score(now time.Time, summary *storage.Summary) score.Result {
-	return score.Score(now, m.inputs(summary))
+func (m *Matches) Score(w *score.Weights, now time.Time, summary *storage.Summary) score.Result {
+	return w.Score(now, m.inputs(w, summary))
 }
 
-func (m *Matches) inputs(summary *storage.Summary) []score.Input {
+func (m *Matches) inputs(w *score.Weights, summary *storage.Summary) []score.Input {
 	var inputs []score.Input
 	for id, total := range summary.BySubject {
 		s, ok := m.subjects[id]
@@ -168,8 +168,8 @@ func (m *Matches) inputs(summary *storage.Summary) []score.Input {
 			}
 			inputs = append(inputs, score.Input{
 				Level: part.match.Level, Version: part.match.Version, Symbol: part.match.Symbol,
-				Source:    score.SourceConfidence(&s.Frame, s.Kind, part.assurance),
-				Identity:  score.IdentityConfidence(s.Artifact.Method),
+				Source:    w.SourceConfidence(&s.Frame, s.Kind, part.assurance),
+				Identity:  w.IdentityConfidence(s.Artifact.Method),
 				Assurance: part.assurance, LastSeen: part.last, Hits: part.hits, Hosts: total.Hosts, Images: total.Images,
 				Artifact: artifactKey(&s), Subject: id,
 			})

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/storage/none"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -105,7 +106,8 @@ func TestInputs(t *testing.T) {
 	m := match(&question, []storage.Subject{subject("1", "F", witness.KindCall, false), {
 		ID: "2", Kind: witness.KindCall, Named: true, Frame: witness.Frame{Symbol: "main.main", Package: "main", Member: "main", Language: "go"},
 	}})
-	inputs := m.inputs(&storage.Summary{BySubject: map[string]storage.SubjectTotal{
+	weights := score.DefaultWeights()
+	inputs := m.inputs(&weights, &storage.Summary{BySubject: map[string]storage.SubjectTotal{
 		"1": {Hits: 10, Measured: 4, LastSeen: now, LastMeasured: ago(5)},
 		"2": {Hits: 7, Measured: 7, LastSeen: now, LastMeasured: now},
 		"3": {Hits: 1},
