@@ -136,7 +136,7 @@ type Containment struct {
 	// Executable is empty when this is about every process of the container.
 	Executable Module
 	Origin     Origin
-	// Signals are sorted by name and source, each pair at most once.
+	// Signals are sorted by name, and those of one name as SignalSources is; each pair at most once.
 	Signals []Signal
 }
 

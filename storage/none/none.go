@@ -89,3 +89,13 @@ func (Storage) Totals(context.Context, string, []string) (map[string]storage.Sub
 func (Storage) Places(context.Context, string, storage.Filter) ([]storage.Place, error) {
 	return nil, nil
 }
+
+// WriteContainment stores nothing.
+func (Storage) WriteContainment(context.Context, storage.Principal, []witness.Containment) (int, error) {
+	return 0, nil
+}
+
+// Containment is empty.
+func (Storage) Containment(context.Context, string, storage.ContainmentQuery) (storage.ContainmentPage, error) {
+	return storage.ContainmentPage{}, nil
+}

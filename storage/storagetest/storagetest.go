@@ -61,6 +61,10 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"pages walk everything once", pages},
 		{"hot symbols", hotSymbols},
 		{"coverage is idempotent and selected", coverage},
+		{"containment is kept by signal and source", containment},
+		{"the order of containment does not matter", containmentOrder},
+		{"containment is selected", containmentFilters},
+		{"containment comes in pages", containmentPages},
 		{"a closed storage says so", closed},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(newBench(t, open, reopen)) })
