@@ -61,47 +61,72 @@ func (e *ItemError) Unwrap() error { return e.Err }
 // Each error is an *ItemError. An item at fault loses no other. An advisory that was withdrawn is left out with an error
 // that is ErrWithdrawn. Of two findings with the same id the second is an error.
 func Parse(name string, r io.Reader) ([]witness.Finding, []error) {
-	p := parser{name: name, seen: map[string]bool{}}
-	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-	switch {
-	case err != nil:
-		p.refuse("", errors.New("cannot be read"))
-	case len(data) > MaxSize:
-		p.refuse("", ErrSize)
-	default:
-		data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-		switch start := bytes.TrimSpace(data); {
-		case len(start) == 0:
-			p.refuse("", errors.New("is empty"))
-		case start[0] == '[':
-			p.array(data)
-		case start[0] == '{':
-			p.sequence(data)
-		default:
-			p.yaml(data)
+	var findings []witness.Finding
+	var errs []error
+	Stream(name, r, func(f witness.Finding, err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
 		}
+		findings = append(findings, f)
+	})
+	if n := len(errs); n > 0 && errors.Is(errs[n-1], ErrSize) {
+		return nil, errs
 	}
-	return p.findings, p.errs
+	return findings, errs
 }
 
+// Stream reads what Parse reads, and hands over each finding, or error of an item, as it comes. Of JSON it holds one item
+// at a time, of YAML the whole document. It reports whether the document was read to its end: it was not when reading
+// fails, when the document is too large, has too many items at fault, or ends in the middle of something.
+func Stream(name string, r io.Reader, each func(witness.Finding, error)) (complete bool) {
+	p := parser{name: name, each: each, seen: map[string]bool{}}
+	t := &tape{r: r}
+	start, err := t.start()
+	switch {
+	case err != nil:
+	case start == '[':
+		err = t.pass(p.array)
+	case start == '{':
+		err = p.sequence(t)
+	default:
+		err = p.yaml(t)
+	}
+	switch {
+	case errors.Is(t.err, ErrSize): // whatever was made of what came before
+		p.refuse("", ErrSize)
+		return false
+	case t.failed():
+		p.refuse("", errors.New("cannot be read"))
+		return false
+	case err != nil && !errors.Is(err, errTold):
+		p.refuse("", err)
+	}
+	return err == nil
+}
+
+// errTold says that the document was not read to its end, and that the reason was reported.
+var errTold = errors.New("the rest is not read")
+
 type parser struct {
-	name     string
-	findings []witness.Finding
-	errs     []error
-	seen     map[string]bool
-	items    int // of a JSON document, so far
+	name   string
+	each   func(witness.Finding, error)
+	faults int
+	seen   map[string]bool
+	items  int // of a JSON document, so far
 }
 
 func (p *parser) refuse(item string, err error) {
-	p.errs = append(p.errs, &ItemError{File: p.name, Item: item, Err: err})
+	p.faults++
+	p.each(witness.Finding{}, &ItemError{File: p.name, Item: item, Err: err})
 }
 
 // full says that there were too many errors to go on, and reports it once.
 func (p *parser) full() bool {
-	if len(p.errs) < MaxErrors {
+	if p.faults < MaxErrors {
 		return false
 	}
-	if len(p.errs) == MaxErrors {
+	if p.faults == MaxErrors {
 		p.refuse("", fmt.Errorf("has %d items at fault: the rest is not read", MaxErrors))
 	}
 	return true
@@ -117,54 +142,71 @@ func (p *parser) add(item string, f witness.Finding) {
 		return
 	}
 	p.seen[f.ID] = true
-	p.findings = append(p.findings, f)
+	p.each(f, nil)
 }
 
 // sequence reads JSON objects one after the other. Behind what is not JSON it goes on with the next line that starts
 // with a brace, as long as not too much had to be read twice.
-func (p *parser) sequence(data []byte) {
-	for budget := 4 * len(data); !p.full(); {
-		decoder := json.NewDecoder(bytes.NewReader(data))
-		start := 0
-		var err error
-		for !p.full() {
-			var raw json.RawMessage
-			if err = decoder.Decode(&raw); err != nil {
-				break
+func (p *parser) sequence(t *tape) error {
+	for twice := 0; !p.full(); {
+		if t.ended() {
+			if t.failed() {
+				return errTold
 			}
-			start = int(decoder.InputOffset())
-			p.items++
-			p.object(raw)
-		}
-		if err == nil || errors.Is(err, io.EOF) {
-			return
+			return nil
 		}
 		p.items++
+		err := p.value(t)
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, errTold):
+			return err
+		}
+		if t.failed() {
+			return errTold
+		}
 		p.refuse(fmt.Sprintf("item %d", p.items), errors.New("is not valid JSON"))
+		cost := t.at
 		var syntax *json.SyntaxError
-		if budget -= len(data); errors.As(err, &syntax) {
-			budget += len(data) - int(syntax.Offset)
+		if errors.As(err, &syntax) {
+			cost = int(syntax.Offset)
 		}
-		if budget < 0 {
+		if twice += cost; twice > 4*t.total+tapeChunk {
 			p.refuse("", errors.New("has too much that is not valid JSON: the rest is not read"))
-			return
+			return errTold
 		}
-		data = bytes.TrimLeft(data[start:], " \t\r\n")
-		next := bytes.Index(data, []byte("\n{"))
-		if next < 0 {
-			return
+		if !t.nextObject() {
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				return errTold
+			}
+			return nil
 		}
-		data = data[next+1:]
 	}
+	return errTold
+}
+
+// value reads one object of a sequence. An error that is not errTold says that it is not JSON.
+func (p *parser) value(t *tape) error {
+	if t.startsFindings() {
+		return t.pass(p.ours)
+	}
+	var raw json.RawMessage
+	decoder := json.NewDecoder(t)
+	if err := decoder.Decode(&raw); err != nil {
+		return err
+	}
+	p.object(raw)
+	t.drop(int(decoder.InputOffset()))
+	return nil
 }
 
 // array reads a JSON array of objects.
-func (p *parser) array(data []byte) {
-	decoder := json.NewDecoder(bytes.NewReader(data))
+func (p *parser) array(decoder *json.Decoder) error {
 	_, err := decoder.Token()
 	for err == nil && decoder.More() {
 		if p.full() {
-			return
+			return errTold
 		}
 		var raw json.RawMessage
 		if err = decoder.Decode(&raw); err == nil {
@@ -177,10 +219,19 @@ func (p *parser) array(data []byte) {
 	}
 	if err == nil {
 		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
-			return
+			return nil
 		}
 	}
-	p.refuse(fmt.Sprintf("item %d", p.items+1), errors.New("and what follows is not valid JSON"))
+	return p.breaks(fmt.Sprintf("item %d", p.items+1), err)
+}
+
+// breaks reports that JSON is none from an item on.
+func (p *parser) breaks(item string, err error) error {
+	var syntax *json.SyntaxError
+	if err == nil || errors.As(err, &syntax) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		p.refuse(item, errors.New("and what follows is not valid JSON"))
+	}
+	return errTold
 }
 
 // object reads a document of ours, or else an advisory.
@@ -192,33 +243,54 @@ func (p *parser) object(raw json.RawMessage) {
 		p.advisory(fmt.Sprintf("advisory %d", p.items), raw)
 		return
 	}
-	decoder := json.NewDecoder(bytes.NewReader(raw)) // valid JSON: only what it holds can be wrong
-	_, _ = decoder.Token()
+	_ = p.ours(json.NewDecoder(bytes.NewReader(raw))) // valid JSON: only what it holds can be wrong
+}
+
+// ours reads a document of ours.
+func (p *parser) ours(decoder *json.Decoder) error {
+	item := fmt.Sprintf("item %d", p.items)
+	if _, err := decoder.Token(); err != nil {
+		return p.breaks(item, err)
+	}
 	for decoder.More() {
-		key, _ := decoder.Token()
+		key, err := decoder.Token()
+		if err != nil {
+			return p.breaks(item, err)
+		}
 		if key != "findings" {
 			name, _ := key.(string)
 			p.refuse("", fieldError(errors.New("is not a known member"), "%s", short(name)))
 			var skipped json.RawMessage
-			_ = decoder.Decode(&skipped)
+			if err := decoder.Decode(&skipped); err != nil {
+				return p.breaks(item, err)
+			}
 			continue
 		}
-		if start, _ := decoder.Token(); start != json.Delim('[') {
+		if start, err := decoder.Token(); err != nil {
+			return p.breaks(item, err)
+		} else if start != json.Delim('[') {
 			p.refuse("", fieldError(errors.New("is not a list"), "findings"))
-			return
+			return errTold
 		}
 		for i := 0; decoder.More(); i++ {
 			if p.full() {
-				return
+				return errTold
 			}
+			item = fmt.Sprintf("findings[%d]", i)
 			var finding json.RawMessage
-			if decoder.Decode(&finding) != nil {
-				return
+			if err := decoder.Decode(&finding); err != nil {
+				return p.breaks(item, err)
 			}
-			p.finding(fmt.Sprintf("findings[%d]", i), finding)
+			p.finding(item, finding)
 		}
-		_, _ = decoder.Token()
+		if _, err := decoder.Token(); err != nil {
+			return p.breaks(item, err)
+		}
 	}
+	if _, err := decoder.Token(); err != nil {
+		return p.breaks(item, err)
+	}
+	return nil
 }
 
 // finding reads one finding of ours.
@@ -282,22 +354,27 @@ func short(name string) string {
 }
 
 // yaml reads documents of ours.
-func (p *parser) yaml(data []byte) {
+func (p *parser) yaml(r io.Reader) error {
+	data, err := io.ReadAll(io.LimitReader(r, maxYAML+1))
+	if err != nil {
+		return errTold
+	}
 	if len(data) > maxYAML {
-		p.refuse("", fmt.Errorf("is larger than %d MiB, the most for YAML; JSON may be larger", maxYAML>>20))
-		return
+		return fmt.Errorf("is larger than %d MiB, the most for YAML; JSON may be larger", maxYAML>>20)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	for !p.full() {
 		var document yaml.Node
-		if err := decoder.Decode(&document); err != nil {
-			if !errors.Is(err, io.EOF) {
-				p.refuse("", yamlError(err))
-			}
-			return
+		if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return yamlError(err)
 		}
-		p.yamlDocument(&document)
+		if err := p.yamlDocument(&document); err != nil {
+			return err
+		}
 	}
+	return errTold
 }
 
 // yamlError keeps the line of an error, whose text may quote the document.
@@ -309,30 +386,29 @@ func yamlError(err error) error {
 	return fmt.Errorf("line %d: is not valid YAML", line)
 }
 
-func (p *parser) yamlDocument(document *yaml.Node) {
+func (p *parser) yamlDocument(document *yaml.Node) error {
 	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 || document.Content[0].Kind != yaml.MappingNode {
-		p.refuse("", errors.New("has no member findings"))
-		return
+		return errors.New("has no member findings")
 	}
 	root := document.Content[0]
 	var list *yaml.Node
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		if key := root.Content[i]; key.Value != "findings" || list != nil {
 			p.refuse(fmt.Sprintf("line %d", key.Line), fieldError(errors.New("is not a known member"), "%s", short(key.Value)))
-			return
+			return errTold
 		}
 		list = root.Content[i+1]
 	}
 	if list == nil || list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
-		return
+		return nil
 	}
 	if list.Kind != yaml.SequenceNode {
 		p.refuse(fmt.Sprintf("line %d", list.Line), fieldError(errors.New("is not a list"), "findings"))
-		return
+		return errTold
 	}
 	for i, node := range list.Content {
 		if p.full() {
-			return
+			return errTold
 		}
 		item := fmt.Sprintf("findings[%d] (line %d)", i, node.Line)
 		value, err := plain(node, 0)
@@ -347,6 +423,7 @@ func (p *parser) yamlDocument(document *yaml.Node) {
 		}
 		p.finding(item, raw)
 	}
+	return nil
 }
 
 // plain is a YAML node as JSON has it, every scalar as text.
