@@ -73,15 +73,69 @@ func release(t *testing.T, version int) string {
 	return path
 }
 
+// sameAnswers compares answers but for members without content: later schemas have more of them.
+func sameAnswers(t *testing.T, want, got []byte, message string) {
+	t.Helper()
+	var wantValue, gotValue any
+	require.NoError(t, json.Unmarshal(want, &wantValue))
+	require.NoError(t, json.Unmarshal(got, &gotValue))
+	wantAll, gotAll := contentOf(wantValue).(map[string]any), contentOf(gotValue).(map[string]any)
+	for question, answer := range wantAll {
+		assert.Equal(t, answer, gotAll[question], "%s: %s", message, question)
+	}
+	assert.Len(t, gotAll, len(wantAll), message)
+}
+
+// contentOf is a JSON value without null, zero, false, and what is empty; nil if nothing is left.
+func contentOf(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if v[name] = contentOf(member); v[name] == nil {
+				delete(v, name)
+			}
+		}
+		if len(v) == 0 {
+			return nil
+		}
+	case []any:
+		for i, member := range v {
+			v[i] = contentOf(member)
+		}
+		if len(v) == 0 {
+			return nil
+		}
+	case string:
+		if v == "" || v == "0001-01-01T00:00:00Z" {
+			return nil
+		}
+	case float64:
+		if v == 0 {
+			return nil
+		}
+	case bool:
+		if !v {
+			return nil
+		}
+	}
+	return value
+}
+
 // Every schema that was released is migrated to the current one and answers as it did.
 func TestMigrateFromEveryRelease(t *testing.T) {
-	for version := 1; version < len(migrations); version++ {
+	released, err := filepath.Glob(filepath.Join("testdata", "schema_*.db.gz"))
+	require.NoError(t, err)
+	require.NotEmpty(t, released)
+	for _, name := range released {
+		var version int
+		_, err := fmt.Sscanf(filepath.Base(name), "schema_%d.db.gz", &version)
+		require.NoError(t, err)
 		t.Run(fmt.Sprint("schema ", version), func(t *testing.T) {
 			path := release(t, version)
 			want := unpack(t, version, "json.gz")
 			now := func() time.Time { return releaseNow }
 			s := open(t, path, now)
-			assert.JSONEq(t, string(want), string(answers(t, s)))
+			sameAnswers(t, want, answers(t, s), "migrated")
 			var got int
 			require.NoError(t, s.writer.conn.QueryRowContext(context.Background(), "PRAGMA user_version").Scan(&got))
 			assert.Equal(t, len(migrations), got)
@@ -97,13 +151,13 @@ func TestMigrateFromEveryRelease(t *testing.T) {
 			written := history(t, s)
 			assert.Zero(t, written.Stored, "what comes again is known")
 			assert.Positive(t, written.Duplicates)
-			assert.JSONEq(t, string(again), string(answers(t, s)))
+			sameAnswers(t, again, answers(t, s), "delivered again")
 			more, err := s.WriteObservations(context.Background(), storage.Batch{Observations: observations(10, 0)})
 			require.NoError(t, err)
 			assert.Len(t, more.Refused, 10, "the clock of the fixture")
 			require.NoError(t, s.Close())
 			s = open(t, path, now)
-			assert.JSONEq(t, string(want), string(answers(t, s)), "after a restart")
+			sameAnswers(t, want, answers(t, s), "after a restart")
 		})
 	}
 }

@@ -19,12 +19,11 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -38,20 +37,13 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
 
-const (
-	readers = 4 // connections
-	// checkLimit is the size in bytes up to which Open looks at every page of a file.
-	checkLimit = 16 << 20
-	header     = "SQLite format 3\x00"
-	// applicationID marks the file as ours in its header: "wtns".
-	applicationID = 0x77746e73
-)
+const readers = 4 // connections
 
 // Errors of Open.
 var (
 	// ErrNotDatabase says that the file is not an SQLite database, or not one of this program. It was left as it is.
 	ErrNotDatabase = errors.New("the file is not a witness database")
-	// ErrDamaged says that the file is a damaged SQLite database. It was left as it is.
+	// ErrDamaged says that the file is a damaged SQLite database. It was left as it is (DamagedRefuse).
 	ErrDamaged = errors.New("the database is damaged")
 	// ErrNewer says that a newer version of this program wrote the file. It was left as it is.
 	ErrNewer = errors.New("the database has a newer schema than this program knows")
@@ -63,6 +55,11 @@ type Options struct {
 	Path string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Integrity says how much of the file is checked; empty is IntegrityAuto, for CheckTime (0 is DefaultCheckTime).
+	Integrity Integrity
+	CheckTime time.Duration
+	// Damaged says what happens to a damaged file; empty is DamagedRefuse.
+	Damaged Damaged
 	// Backup says where backups go.
 	Backup BackupOptions
 }
@@ -87,7 +84,9 @@ type Storage struct {
 	open    sync.RWMutex
 	closed  bool
 	sources *shared[int64, receiver]
+	opening Opening
 	backup  BackupOptions
+	// coverage is the newest of it.
 	// backingUp holds who makes a backup.
 	backingUp chan struct{}
 
@@ -107,14 +106,37 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", pathless(err))
 	}
-	if err := check(ctx, path); err != nil {
+	options.CheckTime = cmp.Or(options.CheckTime, DefaultCheckTime)
+	var opening Opening
+	opening.Unchecked, err = check(ctx, path, options.Integrity, options.CheckTime)
+	var s *Storage
+	if err == nil {
+		s, err = openFile(ctx, path, options)
+	}
+	if err = damaged(ctx, err); errors.Is(err, ErrDamaged) && options.Damaged == DamagedSetAside {
+		if opening.SetAside, err = setAside(path, options.Now()); err == nil {
+			if opening.Unchecked, err = check(ctx, path, options.Integrity, options.CheckTime); err == nil {
+				s, err = openFile(ctx, path, options)
+			}
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
+	s.opening = opening
+	if err := s.recordLosses(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the database: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// openFile opens a file that was checked.
+func openFile(ctx context.Context, path string, options Options) (*Storage, error) {
 	s := &Storage{now: options.Now, path: path, backup: options.Backup, backingUp: make(chan struct{}, 1)}
 	s.sources = newShared[int64, receiver](cacheLimit, &s.emptied)
 	write, err := openDB(path, false)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
 	conn, err := write.Conn(ctx)
 	if err == nil {
@@ -127,13 +149,16 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 		s.read, err = openDB(path, true)
 	}
 	if err != nil {
+		if s.read != nil {
+			err = errors.Join(err, s.read.Close())
+		}
 		if s.writer != nil {
 			err = errors.Join(err, s.writer.finish())
 		}
 		if conn != nil {
 			err = errors.Join(err, conn.Close())
 		}
-		return nil, fmt.Errorf("open the database: %w", errors.Join(err, write.Close()))
+		return nil, errors.Join(err, write.Close())
 	}
 	go s.writer.run()
 	return s, nil
@@ -218,94 +243,6 @@ func openDB(path string, readOnly bool) (*sql.DB, error) {
 		db.SetMaxOpenConns(1)
 	}
 	return db, nil
-}
-
-// check looks, without writing, whether the file can be ours. A missing file is created, empty, for its owner only.
-func check(ctx context.Context, path string) error {
-	file, err := os.OpenFile(path, os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		file, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
-	}
-	if err != nil {
-		return pathless(err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return pathless(err)
-	}
-	switch {
-	case !info.Mode().IsRegular():
-		return ErrNotDatabase
-	case info.Size() == 0:
-		return nil
-	}
-	head := make([]byte, 100)
-	if _, err := io.ReadFull(file, head); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return ErrNotDatabase
-		}
-		return pathless(err)
-	}
-	if string(head[:len(header)]) != header {
-		return ErrNotDatabase
-	}
-	// Without a log to recover from, a file that is shorter than its header says was cut.
-	pageSize := int64(binary.BigEndian.Uint16(head[16:]))
-	if pageSize == 1 {
-		pageSize = 65536
-	}
-	if log, err := os.Stat(path + "-wal"); (err != nil || log.Size() == 0) && info.Size() < pageSize*int64(binary.BigEndian.Uint32(head[28:])) {
-		return ErrDamaged
-	}
-	return checkContent(ctx, path, info.Size())
-}
-
-// checkContent reads the schema and, of a small file, everything.
-func checkContent(ctx context.Context, path string, size int64) error {
-	db, err := openDB(path, true)
-	if err != nil {
-		return err
-	}
-	defer db.Close() //nolint:errcheck // it only read
-	var application, version, tables int
-	err = errors.Join(
-		db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&application),
-		db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version),
-		db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables),
-	)
-	switch {
-	case err != nil:
-		return damaged(ctx, err)
-	case tables == 0 && version == 0: // a start that was cut short
-		return nil
-	case application != applicationID:
-		return ErrNotDatabase
-	case version > len(migrations):
-		return ErrNewer
-	case size > checkLimit:
-		return nil
-	}
-	var result string
-	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
-		return damaged(ctx, err)
-	}
-	if result != "ok" {
-		return ErrDamaged
-	}
-	return nil
-}
-
-// damaged tells a damaged file from one that cannot be read.
-func damaged(ctx context.Context, err error) error {
-	var failure *sqlitedriver.Error
-	if ctx.Err() == nil && errors.As(err, &failure) {
-		switch failure.Code() & 0xff {
-		case 11, 26: // SQLITE_CORRUPT, SQLITE_NOTADB
-			return ErrDamaged
-		}
-	}
-	return err
 }
 
 // pathless is err without the path, which can name a person.
