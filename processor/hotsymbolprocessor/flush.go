@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -119,16 +120,13 @@ func (k *packer) bucket(b *bucket) {
 		k.sender = b.origin.sender
 	}
 	used := uint64(0)
-	variants := make(map[cell]uint64, len(b.entries)) // of what differs only in what is no part of the key
-	for _, e := range b.entries {
-		if e.hits == 0 {
-			continue
-		}
-		o := b.observation(e, e.hits, e.hitsError, e.first, e.last)
-		at := cell{id: e.witness.id, place: e.place}
-		o.Flush = k.flush + variants[at]
-		variants[at]++
-		used = max(used, variants[at])
+	numbers := make(map[variant]uint64, len(b.entries)) // given to what differs only in what is no part of the key
+	for _, s := range b.sums() {
+		o := b.observation(s.entry, s.hits, s.hitsError, s.first, s.last)
+		at := variant{id: s.entry.witness.id, place: s.entry.place}
+		o.Flush = k.flush + numbers[at]
+		numbers[at]++
+		used = max(used, numbers[at])
 		size := sizeOf(&o)
 		if len(k.observations) >= maxRecords || len(k.observations) > 0 && k.bytes+size > maxBytes {
 			k.close()
@@ -138,6 +136,45 @@ func (k *packer) bucket(b *bucket) {
 	}
 	k.flush += used
 }
+
+// variant is what the entries of a bucket are told apart by.
+type variant struct {
+	id     witness.ID
+	place  *place
+	claims *claims
+}
+
+// sums are the hits of a bucket. Entries of one witness that differ only in what was learnt of its frames, or that were
+// found anew after the identities were cleared, are added up; what was learnt last is kept.
+func (b *bucket) sums() []delta {
+	sums := make([]delta, 0, len(b.entries))
+	index := make(map[variant]int, len(b.entries))
+	for _, e := range b.entries {
+		if e.hits == 0 {
+			continue
+		}
+		at := variant{e.witness.id, e.place, e.claims}
+		if i, ok := index[at]; ok && e.hits <= math.MaxInt64-sums[i].hits {
+			sums[i].merge(e)
+			continue
+		}
+		index[at] = len(sums)
+		sums = append(sums, delta{e, e.hits, e.hitsError, e.first, e.last})
+	}
+	return sums
+}
+
+func (d *delta) merge(e *entry) {
+	d.hits += e.hits
+	d.hitsError += e.hitsError
+	d.first, d.last = min(d.first, e.first), max(d.last, e.last)
+	if e.artifact == nil && d.entry.artifact != nil || e.component() == "" && d.entry.component() != "" {
+		return
+	}
+	d.entry = e
+}
+
+func (e *entry) component() string { return e.witness.node.frame.about.component }
 
 func (k *packer) close() {
 	if len(k.observations) > 0 && k.err == nil {

@@ -1,7 +1,9 @@
 package hotsymbolprocessor
 
 import (
+	"fmt"
 	"math"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,49 +41,73 @@ func TestIdentityIsThatOfTheWitness(t *testing.T) {
 			}
 			stack := append([]witness.Frame(nil), stacks.Draw(t, "stack")...)
 			workload := rapid.SampledFrom(workloads).Draw(t, "workload")
-			var sightings []witness.Sighting
 			kind := rapid.SampledFrom(witness.Kinds).Draw(t, "kind")
+			c.locate(c.workload(workload), stack)
 			for i := range stack {
-				if i == 0 || rapid.Bool().Draw(t, "sighted") {
-					sightings = append(sightings, witness.Sighting{Witness: witness.Witness{Kind: kind, Frame: stack[i], Workload: workload, Path: stack[i+1:]}})
-				}
-			}
-			// One that is not an end of the stack.
-			other := stacks.Draw(t, "other")
-			sightings = append(sightings, witness.Sighting{Witness: witness.Witness{Kind: witness.KindCall, Frame: other[0], Workload: workload, Path: other[1:]}})
-			found := c.append(nil, sightings, c.workload(workload))
-			require.Len(t, found, len(sightings))
-			for i := range sightings {
-				w := &sightings[i].Witness
-				spelled := found[i].witness()
-				require.Equal(t, w.ID(), found[i].id)
+				found := c.identify(kind, stack, i)
+				w := witness.Witness{Kind: kind, Frame: stack[i], Workload: workload, Path: stack[i+1:]}
+				spelled := found.witness()
+				require.Equal(t, w.ID(), found.id)
 				require.Equal(t, w.ID(), spelled.ID())
 				require.Equal(t, w.Kind, spelled.Kind)
 				require.Len(t, spelled.Path, len(w.Path))
-				require.Equal(t, w.Frame.Component, spelled.Frame.Component)
+				require.Equal(t, comparable(w.Frame), comparable(spelled.Frame))
+				again := c.of(&w)
+				require.Same(t, found, again)
+				c.locate(c.workload(workload), stack)
 			}
 		}
 	})
 }
 
-func TestAlikeIsEqualityOfKeys(t *testing.T) {
+// comparable is a frame without what is kept of the first of its kind only.
+func comparable(f witness.Frame) witness.Frame {
+	if f.Symbol != "" {
+		f.Offset = 0
+	}
+	f.File, f.Line = "", 0
+	if math.IsNaN(f.Confidence) {
+		f.Confidence = 0
+	}
+	return f
+}
+
+// TestFramesAreSharedAndToldApart: a frame is kept once, however often and in whatever path it is seen, and no two are
+// taken for one.
+func TestFramesAreSharedAndToldApart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, b := anyFrame().Draw(t, "a"), anyFrame().Draw(t, "b")
-		if rapid.Bool().Draw(t, "copy") {
-			b = cloneFrame(&a)
-		}
-		a = cloneFrame(&a) // what is interned
-		if !math.IsNaN(b.Confidence) {
-			require.Equal(t, keyOf(&a) == keyOf(&b), alike(&a, &b))
-		}
+		c := newIdentities()
+		w := c.workload(witness.Workload{})
+		a, b, caller := anyFrame().Draw(t, "a"), anyFrame().Draw(t, "b"), anyFrame().Draw(t, "caller")
+		c.locate(w, []witness.Frame{a, caller})
+		first := c.path[0].frame
+		c.locate(w, []witness.Frame{b})
+		second := c.path[0].frame
+		require.Equal(t, reflect.DeepEqual(comparable(a), comparable(b)), first == second)
 	})
+}
+
+func TestLongChainsOfCallersAreShared(t *testing.T) {
+	c := newIdentities()
+	w := c.workload(witness.Workload{})
+	var stack []witness.Frame
+	for i := range 100 {
+		stack = append(stack, frameOf(fmt.Sprint("F", i)))
+	}
+	for i := range stack {
+		c.locate(w, stack[i:])
+	}
+	assert.Len(t, c.nodes, 100)
+	assert.Len(t, c.frames, 100)
+	assert.Len(t, c.abouts, 1)
 }
 
 func TestSamplesOfOneFunctionAreOneWitness(t *testing.T) {
 	c := newIdentities()
 	a, b := frameOf("A"), frameOf("A")
 	b.Offset, b.Line = 0x9999, 77
-	one := c.append(nil, []witness.Sighting{{Witness: witness.Witness{Kind: witness.KindSample, Frame: a}}}, 0)
-	two := c.append(nil, []witness.Sighting{{Witness: witness.Witness{Kind: witness.KindSample, Frame: b}}}, 0)
-	assert.Same(t, one[0], two[0])
+	one := c.of(&witness.Witness{Kind: witness.KindSample, Frame: a})
+	two := c.of(&witness.Witness{Kind: witness.KindSample, Frame: b})
+	assert.Same(t, one, two)
+	assert.Equal(t, 12, two.witness().Frame.Line, "where the first was is kept")
 }

@@ -94,25 +94,27 @@ func encodeBucket(b *bucket, now time.Time, all bool) ([]byte, error) {
 	}
 	if all {
 		for _, e := range b.entries {
-			if e.hits+e.batchHits > 0 {
+			if e.hits+b.inHand(e).hits > 0 {
 				entry.described = append(entry.described, b.describe(e, true))
 			}
 		}
 		return entry.encode(now)
 	}
-	for _, e := range b.touched {
-		if !e.journaled {
-			entry.described = append(entry.described, b.describe(e, false))
+	for i := range b.touched {
+		d := &b.touched[i]
+		if !d.entry.journaled {
+			entry.described = append(entry.described, b.describe(d.entry, false))
 			continue
 		}
-		entry.Counts = append(entry.Counts, int64(e.index), int64(e.batchHits), int64(e.batchErr), e.batchFirst, e.batchLast) //nolint:gosec // hits are bounded by the table
+		entry.Counts = append(entry.Counts, int64(d.entry.index), int64(d.hits), int64(d.hitsError), d.first, d.last) //nolint:gosec // hits are bounded by the table
 	}
 	return entry.encode(now)
 }
 
 // describe spells an entry out with its hits of the batch in hand; with all, those before as well.
 func (b *bucket) describe(e *entry, all bool) witness.Observation {
-	hits, hitsError, first, last := e.batchHits, e.batchErr, e.batchFirst, e.batchLast
+	d := b.inHand(e)
+	hits, hitsError, first, last := d.hits, d.hitsError, d.first, d.last
 	if all && e.hits > 0 {
 		if hits == 0 {
 			first, last = e.first, e.last

@@ -28,7 +28,7 @@ import (
 const (
 	maxUIDs      = 16_384 // events of the last batches that are known again
 	maxOrigins   = 16_384 // sources of events
-	maxPlaces    = 65_536 // instances
+	maxKnown     = 65_536 // instances, claims and artifacts, of each
 	maxLosses    = 4_096  // losses by source, stage and host
 	maxJournal   = 1_024  // journal entries of a bucket before they are made one
 	maxRecords   = 1_000  // observations in a batch
@@ -275,10 +275,10 @@ func (p *hotSymbol) admit(ctx context.Context) error {
 		return errPending
 	}
 	t := p.table
-	if t.ids.size() > 8*p.config.MaxWitnesses+4096 {
+	if t.ids.size() > 4*p.config.MaxWitnesses+4096 {
 		t.ids.clear()
 	}
-	if t.entries < p.config.MaxWitnesses && len(t.origins) <= maxOrigins && len(t.places) <= maxPlaces && len(t.losses) <= maxLosses {
+	if t.entries < p.config.MaxWitnesses && len(t.origins) <= maxOrigins && t.known.size() <= maxKnown && len(t.losses) <= maxLosses {
 		return nil
 	}
 	if err := p.flush(ctx, t.all()); err != nil {
@@ -288,8 +288,8 @@ func (p *hotSymbol) admit(ctx context.Context) error {
 	if len(t.origins) > maxOrigins {
 		clear(t.origins)
 	}
-	if len(t.places) > maxPlaces {
-		clear(t.places)
+	if t.known.size() > maxKnown {
+		t.known.clear()
 	}
 	return nil
 }

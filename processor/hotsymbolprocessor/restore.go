@@ -7,8 +7,6 @@ import (
 
 	xstorage "go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
-
-	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
 func encodeState(s state) ([]byte, error) { return json.Marshal(s) }
@@ -189,14 +187,11 @@ func (r *restoring) add(number uint64, j *journalEntry) bool {
 		o := &j.described[i]
 		index := int(o.Flush) //nolint:gosec // a key of a map, whatever it is
 		e, ok := b.byIndex[index]
-		sighting := witness.Sighting{
-			Witness: o.Witness, Assurance: o.Assurance, Origin: o.Origin, Artifact: o.Artifact, FindingIDs: o.FindingIDs,
-		}
-		found := t.ids.append(nil, []witness.Sighting{sighting}, t.ids.workload(o.Witness.Workload))[0]
+		artifact := t.known.artifact(&o.Artifact)
 		if ok {
-			e.learn(found, &sighting)
+			e.learn(artifact)
 		} else {
-			e = b.chain(found, t.place(o.Instance), &sighting)
+			e = b.add(t.ids.of(&o.Witness), t.known.place(o.Instance), t.known.claim(o.Assurance, o.Origin, o.FindingIDs), artifact)
 			t.entries++
 			b.byIndex[index] = e
 		}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
@@ -71,35 +70,37 @@ type origin struct {
 	next   int64  // with those of the batch in hand
 }
 
-// cell is what a bucket counts apart.
-type cell struct {
-	id       witness.ID
-	place    *witness.Instance
-	findings string // joined: a sender can name many
-}
+// cell is what a bucket counts apart: the numbers of a witness, a place and claims.
+type cell struct{ witness, place, claims uint32 }
 
-func cellOf(w *identified, place *witness.Instance, findings []string) cell {
-	return cell{w.id, place, strings.Join(findings, "\x00")}
-}
-
-// entry counts hits of one witness at one instance in one window from one origin. Entries with the same cell that
-// differ in assurance or origin are chained. A flush gives entries that differ only in these, or in the findings named,
-// a number of their own each.
+// entry counts hits of one witness at one instance with the same claims in one window from one origin. A flush gives
+// entries that differ only in their claims a number of their own each.
 type entry struct {
-	witness             *identified
-	place               *witness.Instance
-	assurance           witness.Assurance
-	origin              witness.Origin
-	artifact            witness.Artifact
-	findings            []string
-	hits, hitsError     uint64
-	first, last         int64
-	batchHits, batchErr uint64 // of the batch in hand; not yet in hits
-	batchFirst          int64
-	batchLast           int64
-	index               int  // in bucket.entries
-	journaled           bool // what is counted is in the journal, so that a delta needs only the index
-	next                *entry
+	witness         *identified
+	place           *place
+	claims          *claims
+	artifact        *witness.Artifact // nil when unknown
+	bucket          *bucket
+	hits, hitsError uint64
+	first, last     int64
+	index           int32 // in bucket.entries
+	delta           int32 // in bucket.touched, from 1; 0 when the batch in hand does not touch it
+	journaled       bool  // what is counted is in the journal, so that a delta needs only the index
+}
+
+// delta is what the batch in hand adds to an entry.
+type delta struct {
+	entry           *entry
+	hits, hitsError uint64
+	first, last     int64
+}
+
+// hit is what one event says of one witness.
+type hit struct {
+	witness         *identified
+	claims          *claims
+	artifact        *witness.Artifact
+	hits, hitsError uint64
 }
 
 type bucketKey struct {
@@ -114,7 +115,7 @@ type bucket struct {
 	number  uint64 // in the journal
 	cells   map[cell]*entry
 	entries []*entry
-	touched []*entry // by the batch in hand
+	touched []delta  // by the batch in hand
 	journal []uint64 // numbers of the journal entries that make it up
 	since   time.Time
 }
@@ -155,10 +156,10 @@ type table struct {
 	name     func(source string) string
 
 	origins map[originKey]*origin
-	places  map[witness.Instance]*witness.Instance
 	buckets map[bucketKey]*bucket
 	losses  map[lossKey]*loss
 	ids     *identities
+	known   *vocabulary
 	seen    *uids
 	entries int
 	numbers uint64 // of buckets
@@ -173,28 +174,30 @@ type table struct {
 	touched       []*bucket
 	touchedLosses []lossKey
 	touchedOrigin []*origin
-	sightings     []witness.Sighting
-	found         []*identified
+	event         witness.Event
+	sights        []witness.Sight
+	hits          []hit
 	deferred      []deferred
 	lastBucket    *bucket
 }
 
 // deferred is an event of a process that was running before, which is judged behind the others of its batch.
 type deferred struct {
-	origin    *origin
-	place     *witness.Instance
-	sightings []witness.Sighting
-	found     []*identified
+	origin      *origin
+	place       *place
+	hits        []hit
+	kind        uint8
+	first, last int64
 }
 
 func newTable(window, lateness time.Duration, maxUIDs int, name func(string) string) *table {
 	return &table{
 		window: int64(window), lateness: int64(lateness), name: name,
 		origins: map[originKey]*origin{},
-		places:  map[witness.Instance]*witness.Instance{},
 		buckets: map[bucketKey]*bucket{},
 		losses:  map[lossKey]*loss{},
 		ids:     newIdentities(),
+		known:   newVocabulary(),
 		seen:    newUIDs(maxUIDs),
 		tally:   tally{skipped: map[string]int64{}},
 	}
@@ -202,11 +205,8 @@ func newTable(window, lateness time.Duration, maxUIDs int, name func(string) str
 
 // counted reports whether events of this name are counted.
 func counted(event string) bool {
-	switch event {
-	case semconv.EventExec, semconv.EventLoad, semconv.EventCall, semconv.EventSample, semconv.EventKernel:
-		return true
-	}
-	return false
+	_, ok := witness.Witnessing(event)
+	return ok
 }
 
 // add counts the events of logs into the batch in hand.
@@ -215,10 +215,8 @@ func (t *table) add(now time.Time, from sender, logs plog.Logs) {
 	var last *origin
 	for i := range logs.ResourceLogs().Len() {
 		resource := logs.ResourceLogs().At(i)
-		attributes := resource.Resource().Attributes()
-		var workload witness.Workload
-		var number uint32
-		var place *witness.Instance
+		var at *place
+		var in *workload
 		for j := range resource.ScopeLogs().Len() {
 			scope := resource.ScopeLogs().At(j)
 			source := semconv.Text(scope.Scope().Attributes(), semconv.WitnessSource)
@@ -228,80 +226,107 @@ func (t *table) add(now time.Time, from sender, logs plog.Logs) {
 				if !counted(record.EventName()) {
 					continue
 				}
-				if place == nil {
-					workload = witness.WorkloadOf(attributes)
-					number = t.ids.workload(workload)
-					place = t.place(witness.InstanceOf(attributes))
+				if at == nil {
+					in = t.ids.workload(witness.WorkloadOf(resource.Resource().Attributes()))
+					at = t.known.place(witness.InstanceOf(resource.Resource().Attributes()))
 				}
+				err := t.event.Read(record)
 				name := source
 				if name == "" {
-					name = semconv.Text(record.Attributes(), semconv.WitnessSource)
+					name = t.event.Source
 				}
 				if last == nil || last.source != name {
 					last = t.origin(originKey{from, name})
 				}
-				t.event(last, place, workload, number, record)
+				t.count(last, at, in, err)
 			}
 		}
 	}
 	t.settle()
-	clear(t.sightings[:cap(t.sightings)])
+	clear(t.event.Stack[:cap(t.event.Stack)])
+	t.event = witness.Event{Stack: t.event.Stack[:0]}
 }
 
-// event counts one event, or defers it.
-func (t *table) event(o *origin, place *witness.Instance, workload witness.Workload, number uint32, record plog.LogRecord) {
-	uid := semconv.Text(record.Attributes(), semconv.LogRecordUID)
-	if uid != "" && !t.seen.add(o.label, uid) {
+// count counts the event that was read, or defers it.
+func (t *table) count(o *origin, at *place, in *workload, err error) {
+	e := &t.event
+	if e.UID != "" && !t.seen.add(o.label, e.UID) {
 		t.tally.skipped[skipDuplicate]++
 		return
 	}
-	var err error
-	t.sightings, err = witness.AppendSightings(t.sightings[:0], workload, record)
-	if err != nil || len(t.sightings) == 0 {
+	if err == nil {
+		t.sights = e.AppendSights(t.sights[:0])
+	}
+	if err != nil || len(t.sights) == 0 {
 		t.tally.skipped[reason(err)]++
 		return
 	}
 	if o.sender.Unvouched {
-		for i := range t.sightings {
-			t.sightings[i].Assurance = witness.Asserted
-		}
+		e.Assurance = witness.Asserted
 	}
-	first := &t.sightings[0]
+	seen := e.LastSeen.UnixNano()
 	switch {
-	case first.HitsError > first.Hits:
+	case e.HitsError > e.Hits:
 		t.tally.skipped[skipHits]++
 		return
-	case first.LastSeen.UnixNano() <= 0:
+	case seen <= 0:
 		t.tally.skipped[skipNoTime]++
 		return
 	}
-	at := first.LastSeen.UnixNano()
-	if first.LastSeen.After(t.now.Add(storage.MaxAhead)) {
+	if e.LastSeen.After(t.now.Add(storage.MaxAhead)) {
 		// The clock is wrong, not the future: the gap is now.
 		start := floor(t.now.UnixNano(), t.window)
-		t.lose(lossKey{o.sender, o.name, stageAhead, place.Host}, start, start+t.window, first.Hits)
-		t.tally.ahead = plus(t.tally.ahead, first.Hits)
+		t.lose(lossKey{o.sender, o.name, stageAhead, at.Host}, start, start+t.window, e.Hits)
+		t.tally.ahead = plus(t.tally.ahead, e.Hits)
 		return
 	}
-	if at > o.next {
+	if seen > o.next {
 		if o.next == o.newest {
 			t.touchedOrigin = append(t.touchedOrigin, o)
 		}
-		o.next = at
+		o.next = seen
 	}
-	t.found = t.ids.append(t.found[:0], t.sightings, number)
-	if preexisting, ok := record.Attributes().Get(semconv.WitnessProcessPreexisting); ok &&
-		preexisting.Type() == pcommon.ValueTypeBool && preexisting.Bool() {
-		t.deferred = append(t.deferred, deferred{o, place, slices.Clone(t.sightings), slices.Clone(t.found)})
+	if o.next-seen > t.lateness && !e.Preexisting {
+		start := floor(seen, t.window)
+		t.lose(lossKey{o.sender, o.name, stageLate, at.Host}, start, start+t.window, e.Hits)
+		t.tally.late = plus(t.tally.late, e.Hits)
 		return
 	}
-	if o.next-at > t.lateness {
-		start := floor(at, t.window)
-		t.lose(lossKey{o.sender, o.name, stageLate, place.Host}, start, start+t.window, first.Hits)
-		t.tally.late = plus(t.tally.late, first.Hits)
+	t.find(in)
+	if e.Preexisting {
+		t.deferred = append(t.deferred, deferred{o, at, slices.Clone(t.hits), kindIndex(e.Kind), e.FirstSeen.UnixNano(), seen})
 		return
 	}
-	t.count(o, place, floor(at, t.window), t.sightings, t.found)
+	t.tally.kinds[kindIndex(e.Kind)]++
+	t.hit(o, at, floor(seen, t.window), e.FirstSeen.UnixNano(), seen, t.hits)
+}
+
+// find makes hits of the sights of the event that was read.
+func (t *table) find(in *workload) {
+	e := &t.event
+	t.ids.locate(in, e.Stack)
+	artifact := t.known.artifact(&e.Artifact)
+	t.hits = t.hits[:0]
+	var named, unnamed *claims
+	for i := range t.sights {
+		s := &t.sights[i]
+		h := hit{witness: t.ids.identify(s.Kind, e.Stack, s.Index), hits: s.Hits, hitsError: s.HitsError}
+		if s.OfArtifact {
+			h.artifact = artifact
+		}
+		if s.Named {
+			if named == nil {
+				named = t.known.claim(e.Assurance, e.Origin, e.FindingIDs)
+			}
+			h.claims = named
+		} else {
+			if unnamed == nil {
+				unnamed = t.known.claim(e.Assurance, e.Origin, nil)
+			}
+			h.claims = unnamed
+		}
+		t.hits = append(t.hits, h)
+	}
 }
 
 func reason(err error) string {
@@ -320,43 +345,39 @@ func reason(err error) string {
 func (t *table) settle() {
 	for i := range t.deferred {
 		d := &t.deferred[i]
-		at := d.sightings[0].LastSeen.UnixNano()
-		start := floor(at, t.window)
-		if d.origin.next-at > t.lateness {
+		start := floor(d.last, t.window)
+		if d.origin.next-d.last > t.lateness {
 			start = floor(d.origin.next, t.window)
-			for j := range d.sightings {
-				s := &d.sightings[j]
-				s.FirstSeen, s.LastSeen = time.Unix(0, start), time.Unix(0, start)
-			}
+			d.first, d.last = start, start
 		}
-		t.count(d.origin, d.place, start, d.sightings, d.found)
+		t.tally.kinds[d.kind]++
+		t.hit(d.origin, d.place, start, d.first, d.last, d.hits)
 	}
 	clear(t.deferred)
 	t.deferred = t.deferred[:0]
 }
 
-func (t *table) count(o *origin, place *witness.Instance, start int64, sightings []witness.Sighting, found []*identified) {
+// hit adds hits to the window that starts at start.
+func (t *table) hit(o *origin, at *place, start, first, last int64, hits []hit) {
 	b := t.lastBucket
 	if b == nil || b.origin != o || b.start != start {
 		b = t.bucket(bucketKey{o, start})
 		t.lastBucket = b
 	}
-	t.tally.kinds[kindIndex(sightings[0].Witness.Kind)]++
-	for i := range sightings {
-		s := &sightings[i]
-		e := t.entry(b, place, found[i], s)
-		first, last := s.FirstSeen.UnixNano(), s.LastSeen.UnixNano()
-		if e.batchHits == 0 {
-			if len(b.touched) == 0 {
-				t.touched = append(t.touched, b)
-			}
-			b.touched = append(b.touched, e)
-			e.batchFirst, e.batchLast = first, last
-		} else {
-			e.batchFirst, e.batchLast = min(e.batchFirst, first), max(e.batchLast, last)
+	if len(b.touched) == 0 {
+		t.touched = append(t.touched, b)
+	}
+	for i := range hits {
+		h := &hits[i]
+		e := t.entry(b, at, h)
+		if e.delta == 0 {
+			b.touched = append(b.touched, delta{entry: e, first: first, last: last})
+			e.delta = int32(len(b.touched)) //nolint:gosec // fewer than the frames of a batch
 		}
-		e.batchHits += s.Hits
-		e.batchErr += s.HitsError
+		d := &b.touched[e.delta-1]
+		d.first, d.last = min(d.first, first), max(d.last, last)
+		d.hits += h.hits
+		d.hitsError += h.hitsError
 	}
 }
 
@@ -370,15 +391,6 @@ func (t *table) origin(key originKey) *origin {
 	return o
 }
 
-func (t *table) place(at witness.Instance) *witness.Instance {
-	p, ok := t.places[at]
-	if !ok {
-		p = &witness.Instance{Host: strings.Clone(at.Host), Pod: strings.Clone(at.Pod), Container: strings.Clone(at.Container)}
-		t.places[*p] = p
-	}
-	return p
-}
-
 func (t *table) bucket(key bucketKey) *bucket {
 	b, ok := t.buckets[key]
 	if !ok {
@@ -390,43 +402,44 @@ func (t *table) bucket(key bucketKey) *bucket {
 	return b
 }
 
-// entry finds or makes the entry for a sighting.
-func (t *table) entry(b *bucket, place *witness.Instance, w *identified, s *witness.Sighting) *entry {
-	for e := b.cells[cellOf(w, place, s.FindingIDs)]; e != nil; e = e.next {
-		if e.assurance != s.Assurance || e.origin != s.Origin || !slices.Equal(e.findings, s.FindingIDs) {
-			continue
-		}
-		if room := math.MaxInt64 - e.hits - e.batchHits; s.Hits > room {
-			continue
-		}
-		e.learn(w, s)
-		return e
+// entry finds or makes the entry for a hit: the one that its witness was counted in last, more often than not.
+func (t *table) entry(b *bucket, at *place, h *hit) *entry {
+	e := h.witness.entry
+	if e == nil || e.bucket != b || e.place != at || e.claims != h.claims {
+		e = b.cells[cell{h.witness.number, at.number, h.claims.number}]
 	}
-	t.entries++
-	return b.chain(w, place, s)
+	if e == nil || h.hits > math.MaxInt64-e.hits-b.inHand(e).hits {
+		t.entries++
+		e = b.add(h.witness, at, h.claims, h.artifact)
+	}
+	h.witness.entry = e
+	e.learn(h.artifact)
+	return e
 }
 
-// chain makes an entry, in front of those of its cell.
-func (b *bucket) chain(w *identified, place *witness.Instance, s *witness.Sighting) *entry {
-	findings := cloneStrings(s.FindingIDs)
-	at := cellOf(w, place, findings)
-	e := &entry{
-		witness: w, place: place, assurance: s.Assurance, origin: s.Origin, findings: findings,
-		artifact: cloneArtifact(s.Artifact), index: len(b.entries), next: b.cells[at],
+// inHand is what the batch in hand adds to an entry.
+func (b *bucket) inHand(e *entry) delta {
+	if e.delta == 0 {
+		return delta{}
 	}
-	b.cells[at] = e
+	return b.touched[e.delta-1]
+}
+
+// add makes an entry. One that had its cell before is full, and stays as it is.
+func (b *bucket) add(w *identified, at *place, said *claims, artifact *witness.Artifact) *entry {
+	e := &entry{
+		witness: w, place: at, claims: said, artifact: artifact, bucket: b,
+		index: int32(len(b.entries)), //nolint:gosec // flushed long before 2^31
+	}
+	b.cells[cell{w.number, at.number, said.number}] = e
 	b.entries = append(b.entries, e)
 	return e
 }
 
-// learn takes over what a newer event knows of the component and the artifact.
-func (e *entry) learn(w *identified, s *witness.Sighting) {
-	if w != e.witness && (w.node.frame.frame.Component != "" || e.witness.node.frame.frame.Component == "") {
-		e.witness = w
-		e.journaled = false
-	}
-	if !s.Artifact.IsZero() && !sameArtifact(&s.Artifact, &e.artifact) {
-		e.artifact = cloneArtifact(s.Artifact)
+// learn takes over what a newer event knows of the artifact.
+func (e *entry) learn(artifact *witness.Artifact) {
+	if artifact != nil && artifact != e.artifact && (e.artifact == nil || !sameArtifact(artifact, e.artifact)) {
+		e.artifact = artifact
 		e.journaled = false
 	}
 }
@@ -481,15 +494,16 @@ func (t *table) idle() bool {
 // commit adds the batch in hand to the table. crossed says that an origin has gone past the end of a window.
 func (t *table) commit() (crossed bool) {
 	for _, b := range t.touched {
-		for _, e := range b.touched {
+		for i := range b.touched {
+			d := &b.touched[i]
+			e := d.entry
 			if e.hits == 0 {
-				e.first, e.last = e.batchFirst, e.batchLast
+				e.first, e.last = d.first, d.last
 			} else {
-				e.first, e.last = min(e.first, e.batchFirst), max(e.last, e.batchLast)
+				e.first, e.last = min(e.first, d.first), max(e.last, d.last)
 			}
-			e.hits += e.batchHits
-			e.hitsError += e.batchErr
-			e.batchHits, e.batchErr = 0, 0
+			e.hits += d.hits
+			e.hitsError += d.hitsError
 			e.journaled = true
 		}
 	}
@@ -520,11 +534,6 @@ func (t *table) commit() (crossed bool) {
 
 // rollback forgets the batch in hand. Entries it made stay behind empty.
 func (t *table) rollback() {
-	for _, b := range t.touched {
-		for _, e := range b.touched {
-			e.batchHits, e.batchErr = 0, 0
-		}
-	}
 	for _, key := range t.touchedLosses {
 		t.losses[key].batchHits = 0
 	}
@@ -537,6 +546,10 @@ func (t *table) rollback() {
 
 func (t *table) done() {
 	for _, b := range t.touched {
+		for i := range b.touched {
+			b.touched[i].entry.delta = 0
+		}
+		clear(b.touched)
 		b.touched = b.touched[:0]
 	}
 	t.touched = t.touched[:0]
@@ -580,18 +593,27 @@ func (t *table) oldest() (since time.Time, ok bool) {
 
 // observation is the hits of an entry, without a flush number.
 func (b *bucket) observation(e *entry, hits, hitsError uint64, first, last int64) witness.Observation {
-	return witness.Observation{
-		ID: e.witness.id, Witness: e.witness.witness(), Source: b.origin.name, Instance: *e.place,
+	o := witness.Observation{
+		ID: e.witness.id, Witness: e.witness.witness(), Source: b.origin.name, Instance: e.place.Instance,
 		WindowStart: time.Unix(0, b.start).UTC(), WindowEnd: time.Unix(0, b.start+b.window).UTC(),
 		Hits: hits, HitsError: hitsError,
 		FirstSeen: time.Unix(0, first).UTC(), LastSeen: time.Unix(0, last).UTC(),
-		Assurance: e.assurance, Origin: e.origin, Artifact: e.artifact, FindingIDs: e.findings,
+		Assurance: e.claims.assurance, Origin: e.claims.origin, FindingIDs: e.claims.findings,
 	}
+	if e.artifact != nil {
+		o.Artifact = *e.artifact
+	}
+	return o
 }
 
 // remove forgets flushed buckets.
 func (t *table) remove(buckets []*bucket) {
 	for _, b := range buckets {
+		for _, e := range b.entries {
+			if e.witness.entry == e {
+				e.witness.entry = nil
+			}
+		}
 		t.entries -= len(b.entries)
 		delete(t.buckets, b.bucketKey)
 	}
@@ -618,11 +640,4 @@ func plus(a, b uint64) uint64 {
 func sameArtifact(a, b *witness.Artifact) bool {
 	return a.PURL == b.PURL && a.Digest == b.Digest && a.Revision == b.Revision && a.Repository == b.Repository &&
 		a.Method == b.Method && slices.Equal(a.Conflicts, b.Conflicts)
-}
-
-func cloneArtifact(a witness.Artifact) witness.Artifact {
-	return witness.Artifact{
-		PURL: strings.Clone(a.PURL), Digest: strings.Clone(a.Digest), Revision: strings.Clone(a.Revision),
-		Repository: strings.Clone(a.Repository), Method: strings.Clone(a.Method), Conflicts: cloneStrings(a.Conflicts),
-	}
 }
