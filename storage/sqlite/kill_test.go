@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,109 +18,137 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// What the child process of TestKill reads from its environment.
+// What the child process of TestKill reads from its environment: the database, and the batch each writer begins with.
 const (
 	killPath  = "WITNESS_TEST_KILL_PATH"
 	killFirst = "WITNESS_TEST_KILL_FIRST"
 )
 
-// TestKill kills a process that writes, again and again: every observation that it was told is stored is there, and none
-// twice, though the last batches before each kill are delivered again.
+const (
+	killWriters = 4
+	killBatch   = 10
+)
+
+// TestKill kills a process that writes with several goroutines, again and again, at any moment from its start on: every
+// observation that was acknowledged is there, none twice, though the last batches before each kill are delivered again,
+// and the totals are those of the rows.
 func TestKill(t *testing.T) {
 	if path := os.Getenv(killPath); path != "" {
-		writeUntilKilled(path, os.Getenv(killFirst))
+		writeUntilKilled(path, strings.Split(os.Getenv(killFirst), ","))
 		return
 	}
-	rounds := 20
+	rounds := 200
 	if testing.Short() {
-		rounds = 4
+		rounds = 10
 	}
 	path := filepath.Join(t.TempDir(), "witness.db")
-	acknowledged := map[int]bool{}
-	last := 0
-	for range rounds {
+	acknowledged := map[[2]int]bool{}
+	last := [killWriters]int{}
+	early := 0
+	for round := range rounds {
+		var first []string
+		for _, number := range last {
+			first = append(first, strconv.Itoa(max(1, number-2)))
+		}
 		child := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.v=false")
-		child.Env = append(os.Environ(), killPath+"="+path, killFirst+"="+strconv.Itoa(max(0, last-2)))
+		child.Env = append(os.Environ(), killPath+"="+path, killFirst+"="+strings.Join(first, ","))
 		output, err := child.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, child.Start())
+		kill := time.AfterFunc(time.Duration(rand.Int64N(int64(200*time.Millisecond))), func() { _ = child.Process.Kill() })
 		lines := bufio.NewScanner(output)
-		var kill *time.Timer
+		heard := false
 		for lines.Scan() {
-			// A line that was cut by the kill lacks its end.
 			text, whole := strings.CutSuffix(lines.Text(), ".")
-			number, err := strconv.Atoi(text)
-			if !whole {
+			if !whole { // cut by the kill
 				break
 			}
-			require.NoError(t, err, "the child acknowledges batches")
-			acknowledged[number] = true
-			last = max(last, number)
-			if kill == nil {
-				kill = time.AfterFunc(time.Duration(rand.Int64N(int64(60*time.Millisecond))), func() { _ = child.Process.Kill() })
-			}
+			var writer, number int
+			_, err := fmt.Sscanf(text, "%d %d", &writer, &number)
+			require.NoError(t, err, "the child acknowledges batches: %s", text)
+			acknowledged[[2]int{writer, number}] = true
+			last[writer] = max(last[writer], number)
+			heard = true
 		}
-		require.NotNil(t, kill, "the child acknowledges something")
+		if !heard {
+			early++
+		}
 		require.Error(t, child.Wait(), "killed")
+		kill.Stop()
+		if round%50 == 49 || round == rounds-1 {
+			checkAfterKills(t, path, acknowledged)
+		}
 	}
-	s := open(t, path, nil)
-	stored := map[string]int{}
-	rows, err := s.read.Query("SELECT symbol, window_start, hits FROM observation")
-	require.NoError(t, err)
-	defer rows.Close()
-	for rows.Next() {
-		var symbol, start string
-		var hits int
-		require.NoError(t, rows.Scan(&symbol, &start, &hits))
-		assert.Equal(t, 1, hits)
-		stored[start]++
-	}
-	require.NoError(t, rows.Err())
-	for number := range acknowledged {
-		assert.Equal(t, killBatch, stored[killStart(number).Format(time.RFC3339)], "of an acknowledged batch")
-	}
-	for start, n := range stored {
-		assert.Equal(t, killBatch, n, "of batch "+start+": whole, once")
-	}
-	var observations uint64
-	for _, n := range stored {
-		observations += uint64(n)
-	}
-	hits, _ := addedUp(t, s)
-	assert.Equal(t, observations, hits, "what is counted is what is stored")
-	t.Logf("%d batches acknowledged, %d stored", len(acknowledged), len(stored))
+	t.Logf("%d kills, %d of them before the first acknowledgement, %d batches acknowledged", rounds, early, len(acknowledged))
 }
 
-const killBatch = 25
+func checkAfterKills(t *testing.T, path string, acknowledged map[[2]int]bool) {
+	s, err := Open(context.Background(), Options{Path: path, Integrity: IntegrityFull})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	stored := map[string]int{}
+	rows, err := s.read.Query("SELECT host, window_start, hits FROM observation")
+	require.NoError(t, err)
+	defer rows.Close()
+	var sum uint64
+	for rows.Next() {
+		var host, start string
+		var hits int
+		require.NoError(t, rows.Scan(&host, &start, &hits))
+		stored[host+" "+start] += hits
+		sum += uint64(hits)
+	}
+	require.NoError(t, rows.Err())
+	for batch := range acknowledged {
+		name := killHost(batch[0]) + " " + killStart(batch[1]).Format(time.RFC3339)
+		assert.Equal(t, killBatch, stored[name], "of an acknowledged batch")
+	}
+	for name, n := range stored {
+		assert.Equal(t, killBatch, n, "of batch "+name+": whole, once")
+	}
+	hits, witnesses := addedUp(t, s)
+	assert.Equal(t, sum, hits, "what is counted is what is stored")
+	assert.Equal(t, killBatch, witnesses)
+}
+
+func killHost(writer int) string { return fmt.Sprintf("node-%d", writer) }
 
 // killStart is the window of a batch.
 func killStart(number int) time.Time {
 	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(number) * time.Minute)
 }
 
-// writeUntilKilled writes batches from a number on, each twice, and prints the number of each when it is acknowledged.
-func writeUntilKilled(path, first string) {
+// writeUntilKilled writes batches from a number on for each writer, each twice, and prints each when it is acknowledged.
+func writeUntilKilled(path string, first []string) {
 	s, err := Open(context.Background(), Options{Path: path})
 	if err != nil {
 		fmt.Println("cannot open:", err)
 		os.Exit(3)
 	}
-	number, _ := strconv.Atoi(first)
-	for ; ; number++ {
-		all := observations(killBatch, 0)
-		start := killStart(number)
-		for i := range all {
-			o := &all[i]
-			o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen = start, start.Add(time.Minute), start, start
-		}
-		for range 2 {
-			if _, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all}); err != nil {
-				fmt.Println("cannot write:", err)
-				os.Exit(4)
+	var writers sync.WaitGroup
+	for writer, from := range first {
+		number, _ := strconv.Atoi(from)
+		writers.Go(func() {
+			for ; ; number++ {
+				all := observations(killBatch, 0)
+				start := killStart(number)
+				for i := range all {
+					o := &all[i]
+					o.Instance = witness.Instance{Host: killHost(writer)}
+					o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen = start, start.Add(time.Minute), start, start
+				}
+				for range 2 {
+					if _, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all}); err != nil {
+						fmt.Println("cannot write:", err)
+						os.Exit(4)
+					}
+					fmt.Printf("%d %d.\n", writer, number)
+				}
 			}
-			fmt.Printf("%d.\n", number)
-		}
+		})
 	}
+	writers.Wait()
 }
