@@ -93,6 +93,7 @@ type Refusal struct {
 // Writer stores. A write that returned without error survives a crash of the process.
 type Writer interface {
 	ContainmentWriter
+	SnapshotWriter
 	// WriteObservations adds hits. Under one key what is measured replaces what is asserted. It returns ErrConflict, and stores nothing, when the receipt does not match; a
 	// matching receipt makes all of the batch duplicates. A finding named by an observation exists from then on.
 	// The id of each observation must be that of its witness: backends trust the caller in this.
@@ -111,6 +112,7 @@ type Writer interface {
 // Reader answers.
 type Reader interface {
 	ContainmentReader
+	SnapshotReader
 	// Finding returns one finding, or ErrNotFound.
 	Finding(ctx context.Context, tenant, id string) (witness.Finding, error)
 	// Findings returns a page of findings by id, ascending.

@@ -99,3 +99,28 @@ func (Storage) WriteContainment(context.Context, storage.Principal, []witness.Co
 func (Storage) Containment(context.Context, string, storage.ContainmentQuery) (storage.ContainmentPage, error) {
 	return storage.ContainmentPage{}, nil
 }
+
+// PutSnapshot stores nothing.
+func (Storage) PutSnapshot(context.Context, storage.Principal, storage.Snapshot) (bool, error) {
+	return false, nil
+}
+
+// Snapshot finds none.
+func (Storage) Snapshot(context.Context, string, string) (storage.Snapshot, error) {
+	return storage.Snapshot{}, storage.ErrNotFound
+}
+
+// LastSnapshot finds none.
+func (Storage) LastSnapshot(context.Context, string, string) (storage.Snapshot, error) {
+	return storage.Snapshot{}, storage.ErrNotFound
+}
+
+// Snapshots is empty.
+func (Storage) Snapshots(context.Context, string, string, storage.SnapshotQuery) (storage.SnapshotPage, error) {
+	return storage.SnapshotPage{}, nil
+}
+
+// Input finds none.
+func (Storage) Input(context.Context, string, string) ([]byte, error) {
+	return nil, storage.ErrNotFound
+}

@@ -14,9 +14,12 @@ var schema1 string
 //go:embed schema_containment.sql
 var schemaContainment string
 
+//go:embed schema_5.sql
+var schema5 string
+
 // migrations lead from one schema version to the next; PRAGMA user_version is how many were applied. Those that were
 // released are never changed.
-var migrations = []string{schema1, schemaContainment}
+var migrations = []string{schema1, schemaContainment, schema5}
 
 // migrate applies what is missing, each version in a transaction of its own.
 func migrate(ctx context.Context, conn *sql.Conn, now time.Time) error {

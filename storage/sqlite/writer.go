@@ -41,6 +41,8 @@ type statements struct {
 	addCoverage, findReceipt, addReceipt       *sql.Stmt
 	findArtifactOf, putArtifactOf              *sql.Stmt
 	findComponentOf, putComponentOf            *sql.Stmt
+	findSnapshot, lastSnapshot, addSnapshot    *sql.Stmt
+	addInput, dropInputs                       *sql.Stmt
 	begin, commit, rollback                    *sql.Stmt
 	savepoint, releaseSavepoint, undoSavepoint *sql.Stmt
 }
@@ -86,6 +88,11 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.putArtifactOf, "INSERT OR REPLACE INTO known_artifact VALUES (?,?,?,?,?,?)"},
 		{&w.findComponentOf, "SELECT component, assurance, seen FROM known_component WHERE tenant = ? AND module = ? AND part = ?"},
 		{&w.putComponentOf, "INSERT OR REPLACE INTO known_component VALUES (?,?,?,?,?,?)"},
+		{&w.findSnapshot, "SELECT 1 FROM snapshot WHERE tenant = ? AND id = ?"},
+		{&w.lastSnapshot, "SELECT number, id FROM snapshot WHERE tenant = ? AND finding = ? ORDER BY number DESC LIMIT 1"},
+		{&w.addSnapshot, "INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?)"},
+		{&w.addInput, "INSERT INTO snapshot_input VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET used = excluded.used"},
+		{&w.dropInputs, "DELETE FROM snapshot_input WHERE used < ?"},
 		{&w.findText, "SELECT id FROM text WHERE text = ?"},
 		{&w.addText, "INSERT INTO text (text) VALUES (?)"},
 		{&w.findModule, "SELECT id FROM module WHERE key = ? AND build_id = ? AND sha256 = ? AND path = ?"},

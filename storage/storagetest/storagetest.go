@@ -65,6 +65,12 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"the order of containment does not matter", containmentOrder},
 		{"containment is selected", containmentFilters},
 		{"containment comes in pages", containmentPages},
+		{"snapshots come back with their inputs", snapshots},
+		{"snapshots never fork", snapshotsNeverFork},
+		{"snapshots have limits", snapshotLimits},
+		{"snapshots come in pages", snapshotPages},
+		{"snapshots are a tenant's", snapshotTenants},
+		{"snapshots outlive their finding and a restart", snapshotsStay},
 		{"a closed storage says so", closed},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(newBench(t, open, reopen)) })
