@@ -28,6 +28,9 @@ type Config struct {
 	RetryOnFailure configretry.BackOffConfig `mapstructure:"retry_on_failure"`
 	// HeartbeatInterval is the time between runtime.coverage records.
 	HeartbeatInterval time.Duration `mapstructure:"heartbeat_interval"`
+	// ContainmentInterval is the time after which what a process could reach is told again, when nothing of it changed;
+	// 0 turns runtime.containment off.
+	ContainmentInterval time.Duration `mapstructure:"containment_interval"`
 	// IncludeRaw adds each event as JSON, without addresses, in tetragon.raw.
 	IncludeRaw bool `mapstructure:"include_raw"`
 	// IncludeArguments adds arguments and working directory of processes, and the arguments of hooks.
@@ -72,11 +75,12 @@ func createDefaultConfig() component.Config {
 	retry.InitialInterval = time.Second
 	retry.MaxElapsedTime = 0
 	return &Config{
-		GRPC:              client,
-		File:              configoptional.Default(FileConfig{PollInterval: 250 * time.Millisecond}),
-		RetryOnFailure:    retry,
-		HeartbeatInterval: 15 * time.Second,
-		Batch:             BatchConfig{MaxEvents: 512, FlushInterval: 200 * time.Millisecond},
+		GRPC:                client,
+		File:                configoptional.Default(FileConfig{PollInterval: 250 * time.Millisecond}),
+		RetryOnFailure:      retry,
+		HeartbeatInterval:   15 * time.Second,
+		ContainmentInterval: 10 * time.Minute,
+		Batch:               BatchConfig{MaxEvents: 512, FlushInterval: 200 * time.Millisecond},
 	}
 }
 
@@ -113,6 +117,9 @@ func (c *Config) Validate() error {
 	}
 	if c.HeartbeatInterval < time.Second {
 		errs = append(errs, errors.New("heartbeat_interval: must be at least 1s"))
+	}
+	if c.ContainmentInterval < 0 {
+		errs = append(errs, errors.New("containment_interval: must not be negative"))
 	}
 	return errors.Join(errs...)
 }

@@ -34,6 +34,7 @@ func TestConfig(t *testing.T) {
 			assert.True(t, c.GRPC.TLS.Insecure)
 			assert.False(t, c.File.HasValue())
 			assert.Equal(t, 15*time.Second, c.HeartbeatInterval)
+			assert.Equal(t, 10*time.Minute, c.ContainmentInterval)
 		},
 		"tetragon/remote": func(t *testing.T, c *Config) {
 			assert.False(t, c.GRPC.TLS.Insecure, "beyond this machine TLS is on")
@@ -45,6 +46,7 @@ func TestConfig(t *testing.T) {
 			assert.Equal(t, "file_storage", c.Storage.String())
 			assert.Equal(t, BatchConfig{MaxEvents: 64, FlushInterval: time.Second}, c.Batch)
 			assert.True(t, c.IncludeRaw && c.IncludeArguments)
+			assert.Zero(t, c.ContainmentInterval)
 			assert.Equal(t, 2*time.Second, c.RetryOnFailure.InitialInterval)
 		},
 		"tetragon/replay": func(t *testing.T, c *Config) {
@@ -61,11 +63,12 @@ func TestConfig(t *testing.T) {
 
 func TestConfigErrorsNameTheField(t *testing.T) {
 	for name, want := range map[string][]string{
-		"tetragon/empty_file":    {"file: path: must not be empty", "poll_interval: must be positive"},
-		"tetragon/bad_batch":     {"batch: max_events: must be between", "flush_interval: must be positive"},
-		"tetragon/bad_heartbeat": {"heartbeat_interval: must be at least 1s"},
-		"tetragon/no_endpoint":   {"grpc::endpoint: must not be empty"},
-		"tetragon/unknown_key":   {"polcies"},
+		"tetragon/empty_file":      {"file: path: must not be empty", "poll_interval: must be positive"},
+		"tetragon/bad_batch":       {"batch: max_events: must be between", "flush_interval: must be positive"},
+		"tetragon/bad_containment": {"containment_interval: must not be negative"},
+		"tetragon/bad_heartbeat":   {"heartbeat_interval: must be at least 1s"},
+		"tetragon/no_endpoint":     {"grpc::endpoint: must not be empty"},
+		"tetragon/unknown_key":     {"polcies"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := loadConfig(t, name)

@@ -34,6 +34,8 @@ const (
 type options struct {
 	raw, arguments bool
 	self           self
+	// containment is the time after which the same classes of the same executable are told again; 0 is never at all.
+	containment time.Duration
 }
 
 // tally counts what the converter did since it was last reported.
@@ -49,15 +51,17 @@ func newTally() tally {
 // keeps between events is bounded.
 type converter struct {
 	options
-	builds *buildIDs
-	ledger *ledger
-	tally  tally
-	frames []witness.Frame // reused
+	builds    *buildIDs
+	contained *contained
+	ledger    *ledger
+	tally     tally
+	frames    []witness.Frame // reused
 }
 
 func newConverter(o options, l *ledger) *converter {
 	c := &converter{options: o, ledger: l, tally: newTally()}
 	c.builds = newBuildIDs(func() { c.tally.evictions["build_ids"]++ })
+	c.contained = newContained(o.containment, func() { c.tally.evictions["containment"]++ })
 	return c
 }
 
@@ -91,7 +95,8 @@ func (c *converter) convert(b *batch, event *tetragon.GetEventsResponse, receive
 	case semconv.EventCall, semconv.EventKernel:
 		c.ledger.came[witness.KindCall] = true
 	}
-	record := b.records(placeOf(event, e.process)).AppendEmpty()
+	at := placeOf(event, e.process)
+	record := b.records(at).AppendEmpty()
 	record.SetEventName(e.record)
 	record.SetTimestamp(pcommon.NewTimestampFromTime(e.time))
 	record.SetObservedTimestamp(pcommon.NewTimestampFromTime(received))
@@ -114,6 +119,7 @@ func (c *converter) convert(b *batch, event *tetragon.GetEventsResponse, receive
 	if c.raw {
 		putRaw(m, event)
 	}
+	c.contain(b, &e, at, received)
 }
 
 // frameKey is the one frame of an event without stack.
@@ -322,9 +328,7 @@ func (c *converter) putProcess(m pcommon.Map, e *parts) {
 	if p.GetTid() != nil {
 		m.PutInt(semconv.ThreadID, int64(p.GetTid().GetValue()))
 	}
-	if start, ok := timeOf(p.GetStartTime()); ok {
-		m.PutStr(semconv.ProcessCreationTime, start.Format(time.RFC3339Nano))
-	}
+	putStart(m, p)
 	binary, deleted := executable(p)
 	semconv.PutText(m, semconv.ProcessExecutablePath, binary)
 	if strings.HasPrefix(binary, "/") {

@@ -380,7 +380,7 @@ func FuzzMessage(f *testing.F) {
 		if proto.Unmarshal(message, event) != nil {
 			return
 		}
-		_, b := convertAll(options{raw: true, arguments: true}, event, event)
+		_, b := convertAll(options{raw: true, arguments: true, containment: time.Minute}, event, event)
 		require.Empty(t, semconv.Validate(b.logs))
 		_ = witnesses(t, b.logs)
 	})
@@ -405,7 +405,7 @@ func BenchmarkConvert(b *testing.B) {
 			}
 		})
 	})
-	for name, o := range map[string]options{"convert only": {}, "convert only, arguments and raw": {raw: true, arguments: true}} {
+	for name, o := range map[string]options{"convert only": {}, "convert only, arguments and raw": {raw: true, arguments: true}, "convert only, containment": {containment: time.Hour}} {
 		b.Run(name, func(b *testing.B) {
 			c, to := testConverter(o), newBatch(testSource)
 			perEvent(b, func(i int) {

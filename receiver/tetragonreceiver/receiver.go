@@ -121,7 +121,9 @@ func (r *tetragonReceiver) prepare(name string) {
 		node, _ = os.Hostname()
 	}
 	r.ledger = newLedger(name, r.config.HeartbeatInterval, node, func() *tally { return &r.converter.tally })
-	r.converter = newConverter(options{raw: r.config.IncludeRaw, arguments: r.config.IncludeArguments, self: ownProcess(replay)}, r.ledger)
+	r.converter = newConverter(options{
+		raw: r.config.IncludeRaw, arguments: r.config.IncludeArguments, self: ownProcess(replay), containment: r.config.ContainmentInterval,
+	}, r.ledger)
 	r.batch = newBatch(name)
 }
 
