@@ -98,7 +98,9 @@ type Writer interface {
 	// matching receipt makes all of the batch duplicates. A finding named by an observation exists from then on.
 	// The id of each observation must be that of its witness: backends trust the caller in this.
 	WriteObservations(ctx context.Context, batch Batch) (Written, error)
-	// WriteCoverage adds coverage; what is known by its key adds nothing.
+	// WriteCoverage adds coverage; what is known by its key adds nothing, and what Validate refuses is left out. Heartbeats
+	// and losses of unknown size that continue each other are joined; neither the order of arrival nor redelivery changes
+	// what Coverage returns. A backend may bound the records of a source and day: then StageCoverageLimit says so.
 	WriteCoverage(ctx context.Context, principal Principal, coverage []witness.Coverage) error
 	// PutFinding creates or replaces a finding.
 	PutFinding(ctx context.Context, principal Principal, finding witness.Finding) (created bool, err error)
@@ -126,7 +128,8 @@ type Reader interface {
 	Summary(ctx context.Context, tenant string, filter Filter) (Summary, error)
 	// Timeline adds up by time, as Summary does; only buckets with hits, chronological.
 	Timeline(ctx context.Context, tenant string, query TimelineQuery) (Timeline, error)
-	// Coverage returns what overlaps [from, to), by start.
+	// Coverage returns what overlaps [from, to), by start, and before it the last state of each hook before from. What was
+	// joined can be in parts that touch.
 	Coverage(ctx context.Context, tenant string, query CoverageQuery) ([]witness.Coverage, error)
 	// HotSymbols returns the subjects with most hits, most first.
 	HotSymbols(ctx context.Context, tenant string, query HotQuery) ([]HotSymbol, error)
@@ -357,6 +360,9 @@ func Receiver(source string) string {
 	}
 	return installation + "/" + component
 }
+
+// StageCoverageLimit is the stage of the loss that a backend tells for a day of which a source told more than it keeps.
+const StageCoverageLimit = "storage.coverage_limit"
 
 // PostSource is the installation id in the sources of posted traces: post/<digest of principal, finding and key>/http.
 const PostSource = "post"

@@ -199,7 +199,7 @@ type Coverage struct {
 	Interval time.Duration
 	// ProcessesWatched of ProcessesSeen, both 0 if nobody knows; of joined heartbeats, those of the one that ends last.
 	ProcessesWatched, ProcessesSeen uint64
-	// LeastWatched of LeastSeen is the smallest share among joined heartbeats. Only a Storage sets them.
+	// LeastWatched of LeastSeen is the smallest share among joined heartbeats, where it is another. Only a Storage sets them.
 	LeastWatched, LeastSeen uint64
 	// Lost events at LossStage. Zero with a stage: loss of unknown size.
 	Lost      uint64

@@ -87,6 +87,7 @@ type Storage struct {
 	opening Opening
 	backup  BackupOptions
 	// coverage is the newest of it.
+	coverage memory
 	// backingUp holds who makes a backup.
 	backingUp chan struct{}
 
@@ -147,6 +148,9 @@ func openFile(ctx context.Context, path string, options Options) (*Storage, erro
 	}
 	if err == nil {
 		s.read, err = openDB(path, true)
+	}
+	if err == nil {
+		err = s.rememberCoverage(ctx)
 	}
 	if err != nil {
 		if s.read != nil {

@@ -27,6 +27,7 @@ type writer struct {
 
 	interning
 	statements
+	coverageStatements
 	prepared []*sql.Stmt // all of them
 
 	commits, calls atomic.Uint64
@@ -38,7 +39,7 @@ type statements struct {
 	addNamed, nameFinding                      *sql.Stmt
 	findFinding, putFinding, deleteFinding     *sql.Stmt
 	deleteScope, bareScope                     *sql.Stmt
-	addCoverage, findReceipt, addReceipt       *sql.Stmt
+	findReceipt, addReceipt                    *sql.Stmt
 	findArtifactOf, putArtifactOf              *sql.Stmt
 	findComponentOf, putComponentOf            *sql.Stmt
 	findSnapshot, lastSnapshot, addSnapshot    *sql.Stmt
@@ -51,6 +52,7 @@ type statements struct {
 type job struct {
 	size int
 	do   func() error
+	then func() // once it is committed, in the order of commits; may be nil
 	// taken is set by whoever comes first: the writer that does the job, or the caller that gives it up.
 	taken atomic.Bool
 	done  chan error
@@ -81,7 +83,6 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.deleteFinding, "DELETE FROM finding WHERE tenant = ? AND id = ?"},
 		{&w.deleteScope, "DELETE FROM finding WHERE tenant = ? AND scope = ? AND named = 0 AND id NOT IN (SELECT value FROM json_each(?))"},
 		{&w.bareScope, "UPDATE finding SET scope = '', component = '', json = json_object('id', id) WHERE tenant = ? AND scope = ? AND id NOT IN (SELECT value FROM json_each(?))"},
-		{&w.addCoverage, "INSERT INTO coverage VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.findReceipt, "SELECT body FROM receipt WHERE tenant = ? AND principal = ? AND key = ?"},
 		{&w.addReceipt, "INSERT INTO receipt VALUES (?,?,?,?,?)"},
 		{&w.findArtifactOf, "SELECT artifact, assurance, seen FROM known_artifact WHERE tenant = ? AND module = ? AND part = ?"},
@@ -126,16 +127,24 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		}
 		w.prepared = append(w.prepared, *s.into)
 	}
+	if err := w.prepareCoverage(ctx, conn); err != nil {
+		return nil, errors.Join(err, w.finish())
+	}
 	return w, nil
 }
 
 // submit has do done by the writer and returns when it is committed, or failed. A call whose context ends while it waits
 // is given up; one that has begun is awaited, so do may use what its caller owns.
 func (w *writer) submit(ctx context.Context, size int, do func() error) error {
+	return w.submitThen(ctx, size, do, nil)
+}
+
+// submitThen is submit with what the writer does once it is committed.
+func (w *writer) submitThen(ctx context.Context, size int, do func() error, then func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{size: size, do: do, done: make(chan error, 1)}
+	j := &job{size: size, do: do, then: then, done: make(chan error, 1)}
 	select {
 	case w.queue <- j:
 	case <-ctx.Done():
@@ -215,6 +224,9 @@ func (w *writer) group(first *job) {
 	w.commits.Add(1)
 	w.calls.Add(uint64(len(doing)))
 	for _, j := range doing {
+		if j.then != nil {
+			j.then()
+		}
 		j.done <- nil
 	}
 }

@@ -60,7 +60,12 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"filters select", filters},
 		{"pages walk everything once", pages},
 		{"hot symbols", hotSymbols},
-		{"coverage is idempotent and selected", coverage},
+		{"coverage is folded", coverage},
+		{"coverage is selected", coverageQueries},
+		{"coverage of weeks is a few rows", coverageFolds},
+		{"coverage of tenants is apart", coverageTenants},
+		{"coverage of a day is bounded", coverageLimit},
+		{"the order of coverage does not matter", coverageOrder},
 		{"containment is kept by signal and source", containment},
 		{"the order of containment does not matter", containmentOrder},
 		{"containment is selected", containmentFilters},
@@ -318,7 +323,7 @@ func tenants(b *bench) {
 		written, err := b.WriteObservations(b.ctx, storage.Batch{Principal: storage.Principal{Tenant: tenant}, Observations: []witness.Observation{o}})
 		require.NoError(b, err)
 		assert.Equal(b, 1, written.Stored, "keys of tenants are their own")
-		require.NoError(b, b.WriteCoverage(b.ctx, storage.Principal{Tenant: tenant}, []witness.Coverage{{Source: "s", Signal: "tetragon", Start: noon, End: noon.Add(time.Minute), ProcessesSeen: n}}))
+		require.NoError(b, b.WriteCoverage(b.ctx, storage.Principal{Tenant: tenant}, []witness.Coverage{{Source: "s", Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec}, Start: noon, End: noon.Add(time.Minute), ProcessesSeen: n}}))
 		_, err = b.PutFinding(b.ctx, storage.Principal{Tenant: tenant}, witness.Finding{ID: "CVE-1", Title: tenant + "'s"})
 		require.NoError(b, err)
 	}
@@ -1018,44 +1023,6 @@ func hotSymbols(b *bench) {
 		}
 		assert.Equal(b, test.want, got, name)
 	}
-}
-
-func coverage(b *bench) {
-	heartbeat := func(host string, from int, changes ...func(*witness.Coverage)) witness.Coverage {
-		c := witness.Coverage{
-			Source: "a1/1/tetragon", Instance: witness.Instance{Host: host, Pod: "p", Container: "c"}, Workload: witness.Workload{Namespace: "n"},
-			Assurance: witness.Measured, Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec, witness.KindCall}, Interval: 30 * time.Second,
-			Start: noon.Add(time.Duration(from) * time.Minute), End: noon.Add(time.Duration(from+1) * time.Minute), ProcessesWatched: 3, ProcessesSeen: 4,
-		}
-		for _, change := range changes {
-			change(&c)
-		}
-		return c
-	}
-	loss := func(c *witness.Coverage) {
-		c.Signal, c.Kinds, c.Interval, c.ProcessesWatched, c.ProcessesSeen = "", nil, 0, 0, 0
-		c.LossStage, c.Lost = "ring buffer", 9
-	}
-	status := func(c *witness.Coverage) {
-		loss(c)
-		c.LossStage, c.Lost, c.StatusTarget, c.StatusState, c.StatusReason = "", 0, "policy", "refused", "why"
-		c.End = c.Start
-	}
-	all := []witness.Coverage{heartbeat("node-1", 0), heartbeat("node-1", 1), heartbeat("node-1", 2), heartbeat("node-2", 3), heartbeat("node-1", 4, loss, func(c *witness.Coverage) { c.Assurance = witness.Asserted }), heartbeat("node-1", 5, status)}
-	for range 2 {
-		require.NoError(b, b.WriteCoverage(b.ctx, storage.Principal{}, all))
-	}
-	get := func(query storage.CoverageQuery) []witness.Coverage {
-		found, err := b.Coverage(b.ctx, "", query)
-		require.NoError(b, err)
-		return found
-	}
-	assert.Equal(b, all, get(storage.CoverageQuery{}))
-	assert.Equal(b, all[1:3], get(storage.CoverageQuery{From: noon.Add(time.Minute), To: noon.Add(3 * time.Minute)}), "what overlaps")
-	assert.Equal(b, all[1:2], get(storage.CoverageQuery{From: noon.Add(61 * time.Second), To: noon.Add(62 * time.Second)}))
-	assert.Equal(b, all[5:], get(storage.CoverageQuery{From: noon.Add(5 * time.Minute)}), "a moment")
-	assert.Equal(b, all[3:4], get(storage.CoverageQuery{Hosts: []string{"node-2", "node-3"}}))
-	assert.Equal(b, all[4:], get(storage.CoverageQuery{Limit: 2}), "the newest are kept")
 }
 
 func closed(b *bench) {
