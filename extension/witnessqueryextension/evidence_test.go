@@ -23,7 +23,9 @@ import (
 
 // newStored is a server on a real database.
 func newStored(t testing.TB) *server {
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "witness.db")})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{
+		Path: filepath.Join(t.TempDir(), "witness.db"), Backup: sqlite.BackupOptions{Directory: filepath.Join(t.TempDir(), "backups")},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, store.Close()) })
 	return newServer(t, store)

@@ -27,6 +27,7 @@ type queryExtension struct {
 	settings  extension.Settings
 	telemetry *metadata.TelemetryBuilder
 
+	api      *api
 	server   *http.Server
 	listener net.Listener
 	served   chan struct{} // closed when the server has ended
@@ -102,7 +103,7 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 		origins = config.CORS.Get().AllowedOrigins
 	}
 	server.Handler = api.guard(server.Handler, hosts, origins)
-	e.server, e.listener, e.served = server, listener, make(chan struct{})
+	e.api, e.server, e.listener, e.served = api, server, listener, make(chan struct{})
 	go func() {
 		defer close(e.served)
 		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
@@ -115,6 +116,8 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 // Shutdown lets requests end, for as long as ctx allows, and stops.
 func (e *queryExtension) Shutdown(ctx context.Context) error {
 	if e.server != nil {
+		e.api.imports.cancel()
+		defer e.api.imports.ended.Wait()
 		if err := e.server.Shutdown(ctx); err != nil {
 			if err = e.server.Close(); err != nil {
 				return err

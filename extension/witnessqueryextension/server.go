@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,6 +39,8 @@ type api struct {
 	limits    limits
 	// deterministic says that the query parameter now is taken.
 	deterministic bool
+	imports       imports
+	backingUp     sync.Mutex // while a backup is made
 	// challenge is the WWW-Authenticate of a 401.
 	challenge string
 	// ignored are query parameters that belong to the authenticator.
@@ -56,6 +59,15 @@ type call struct {
 	now           time.Time // UTC; the parameter now, where that is taken
 	replayed      bool      // now is that parameter
 	entry         *entry
+	header        http.Header // of the answer
+	connection    *http.ResponseController
+}
+
+// allow gives a call longer than the timeouts of the server, where there is a connection.
+func (c *call) allow(timeout time.Duration) {
+	deadline := time.Now().Add(timeout)
+	_ = c.connection.SetReadDeadline(deadline)
+	_ = c.connection.SetWriteDeadline(deadline)
 }
 
 // answer is what a handler returns: a body that is encoded as JSON, or none.
@@ -93,10 +105,10 @@ const parameterNow = "now"
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
 
-var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, documentRoutes)
+var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, importRoutes, adminRoutes, documentRoutes)
 
 // pathParameters check the parameters of paths, by name.
-var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID}
+var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID, "importId": validateImportID}
 
 // match finds the routes of an escaped path, one for each method, and the escaped parameters in it, by name. An id keeps
 // what it has encoded, slashes too, until it is decoded on its own.
@@ -149,7 +161,8 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	route := matched[at]
-	c := &call{Request: r, route: route.template, path: map[string]string{}, now: a.now().UTC(), entry: entryOf(r.Context())}
+	c := &call{Request: r, route: route.template, path: map[string]string{}, now: a.now().UTC(), entry: entryOf(r.Context()),
+		header: w.Header(), connection: http.NewResponseController(w)}
 	c.principal, c.authenticated = storage.PrincipalFrom(r.Context())
 	c.entry.authenticated = c.authenticated
 	if p := a.refuseCaller(w.Header(), route, c); p != nil {

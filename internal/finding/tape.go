@@ -77,7 +77,7 @@ func (t *tape) start() (byte, error) {
 	}
 	for blank := 0; ; {
 		rest := bytes.TrimLeftFunc(t.kept[blank:], unicode.IsSpace)
-		if len(rest) > 0 && (utf8.FullRune(rest) || t.err != nil) {
+		if len(rest) > 0 && utf8.FullRune(rest) {
 			return rest[0], nil
 		}
 		blank = len(t.kept) - len(rest)

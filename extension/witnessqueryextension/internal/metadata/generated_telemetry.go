@@ -28,7 +28,9 @@ type TelemetryBuilder struct {
 	registrations                  []metric.Registration
 	WitnessQueryAcceptedTraces     metric.Int64Counter
 	WitnessQueryDeniedRequests     metric.Int64Counter
+	WitnessQueryImportedFindings   metric.Int64Counter
 	WitnessQueryLimitedRequests    metric.Int64Counter
+	WitnessQueryRejectedFindings   metric.Int64Counter
 	WitnessQueryRejectedTraces     metric.Int64Counter
 	WitnessQueryRequests           metric.Int64Counter
 	WitnessQueryStoredObservations metric.Int64Counter
@@ -75,10 +77,22 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{request}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.WitnessQueryImportedFindings, err = builder.meter.Int64Counter(
+		"otelcol_witness_query_imported_findings",
+		metric.WithDescription("Findings that imports stored [Alpha]"),
+		metric.WithUnit("{finding}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessQueryLimitedRequests, err = builder.meter.Int64Counter(
 		"otelcol_witness_query_limited_requests",
 		metric.WithDescription("Requests that were refused because the caller asked too often or too many were being answered (`limit`, rate or concurrency) [Alpha]"),
 		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQueryRejectedFindings, err = builder.meter.Int64Counter(
+		"otelcol_witness_query_rejected_findings",
+		metric.WithDescription("Items of imported documents that were rejected, each for itself [Alpha]"),
+		metric.WithUnit("{item}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessQueryRejectedTraces, err = builder.meter.Int64Counter(

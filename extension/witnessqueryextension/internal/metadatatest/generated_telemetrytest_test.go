@@ -21,7 +21,9 @@ func TestSetupTelemetry(t *testing.T) {
 	defer tb.Shutdown()
 	tb.WitnessQueryAcceptedTraces.Add(context.Background(), 1)
 	tb.WitnessQueryDeniedRequests.Add(context.Background(), 1)
+	tb.WitnessQueryImportedFindings.Add(context.Background(), 1)
 	tb.WitnessQueryLimitedRequests.Add(context.Background(), 1)
+	tb.WitnessQueryRejectedFindings.Add(context.Background(), 1)
 	tb.WitnessQueryRejectedTraces.Add(context.Background(), 1)
 	tb.WitnessQueryRequests.Add(context.Background(), 1)
 	tb.WitnessQueryStoredObservations.Add(context.Background(), 1)
@@ -31,7 +33,13 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualWitnessQueryDeniedRequests(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryImportedFindings(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessQueryLimitedRequests(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryRejectedFindings(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessQueryRejectedTraces(t, testTel,
