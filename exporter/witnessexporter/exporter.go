@@ -57,6 +57,7 @@ func (e *witnessExporter) shutdown(context.Context) error {
 type contents struct {
 	observations []witness.Observation
 	coverage     []witness.Coverage
+	containment  []witness.Containment
 	ignored      int
 	refused      map[string]int // by reason
 }
@@ -77,6 +78,17 @@ func decode(logs plog.Logs, now time.Time) contents {
 						c.refused[reasonMalformed]++
 					default:
 						c.observations = append(c.observations, observation)
+					}
+					continue
+				}
+				if containment, ok, err := witness.ContainmentOf(resource, record); ok {
+					switch {
+					case err != nil:
+						c.refused[reasonMalformed]++
+					case containment.Signals[0].ObservedAt.After(now.Add(storage.MaxAhead)):
+						c.refused[reasonAhead]++
+					default:
+						c.containment = append(c.containment, containment)
 					}
 					continue
 				}
@@ -107,6 +119,11 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 		for i := range c.coverage {
 			c.coverage[i].Assurance = witness.Asserted
 		}
+		for i := range c.containment {
+			for j := range c.containment[i].Signals {
+				c.containment[i].Signals[j].Assurance = witness.Asserted
+			}
+		}
 	}
 	if len(c.observations) > 0 {
 		written, err := e.storage.WriteObservations(ctx, storage.Batch{Principal: principal, Observations: c.observations})
@@ -124,6 +141,12 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 			return err
 		}
 		e.telemetry.WitnessExporterCoverage.Add(ctx, int64(len(c.coverage)))
+	}
+	if len(c.containment) > 0 {
+		if _, err := e.storage.WriteContainment(ctx, principal, c.containment); err != nil {
+			return err
+		}
+		e.telemetry.WitnessExporterContainment.Add(ctx, int64(len(c.containment)))
 	}
 	e.telemetry.WitnessExporterIgnoredRecords.Add(ctx, int64(c.ignored))
 	if len(c.refused) == 0 {

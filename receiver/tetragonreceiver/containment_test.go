@@ -219,7 +219,7 @@ func TestContainmentIsBounded(t *testing.T) {
 	evicted := 0
 	c := newContained(time.Minute, func() { evicted++ })
 	for i := range maxContained + 10 {
-		assert.True(t, c.due(containedKey{path: "/p", classes: classes{capabilities: uint64(i)}}, receivedAt)) //nolint:gosec // not negative
+		assert.True(t, c.due(containedKey{path: "/p", classes: classes{capabilities: uint64(i)}}, receivedAt))
 	}
 	assert.Equal(t, maxContained, c.told.Len())
 	assert.Equal(t, 10, evicted)

@@ -26,6 +26,7 @@ type TelemetryBuilder struct {
 	meter                                metric.Meter
 	mu                                   sync.Mutex
 	registrations                        []metric.Registration
+	WitnessExporterContainment           metric.Int64Counter
 	WitnessExporterCoverage              metric.Int64Counter
 	WitnessExporterDuplicateObservations metric.Int64Counter
 	WitnessExporterIgnoredRecords        metric.Int64Counter
@@ -63,6 +64,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.WitnessExporterContainment, err = builder.meter.Int64Counter(
+		"otelcol_witness_exporter_containment",
+		metric.WithDescription("Containment records that were given to the storage. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessExporterCoverage, err = builder.meter.Int64Counter(
 		"otelcol_witness_exporter_coverage",
 		metric.WithDescription("Coverage, loss and status records that were given to the storage. [Alpha]"),
@@ -77,13 +84,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.WitnessExporterIgnoredRecords, err = builder.meter.Int64Counter(
 		"otelcol_witness_exporter_ignored_records",
-		metric.WithDescription("Records that are neither observation nor coverage, as raw events and other people's logs. [Alpha]"),
+		metric.WithDescription("Records that are neither observation, coverage nor containment, as raw events and other people's logs. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessExporterRefusedRecords, err = builder.meter.Int64Counter(
 		"otelcol_witness_exporter_refused_records",
-		metric.WithDescription("Observation, coverage, loss and status records that cannot be stored, by reason. [Alpha]"),
+		metric.WithDescription("Observation, coverage, loss, status and containment records that cannot be stored, by reason. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)

@@ -21,6 +21,22 @@ func NewSettings(tt *componenttest.Telemetry) exporter.Settings {
 	return set
 }
 
+func AssertEqualWitnessExporterContainment(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_witness_exporter_containment",
+		Description: "Containment records that were given to the storage. [Alpha]",
+		Unit:        "{record}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_witness_exporter_containment")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
 func AssertEqualWitnessExporterCoverage(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_witness_exporter_coverage",
@@ -56,7 +72,7 @@ func AssertEqualWitnessExporterDuplicateObservations(t *testing.T, tt *component
 func AssertEqualWitnessExporterIgnoredRecords(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_witness_exporter_ignored_records",
-		Description: "Records that are neither observation nor coverage, as raw events and other people's logs. [Alpha]",
+		Description: "Records that are neither observation, coverage nor containment, as raw events and other people's logs. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -72,7 +88,7 @@ func AssertEqualWitnessExporterIgnoredRecords(t *testing.T, tt *componenttest.Te
 func AssertEqualWitnessExporterRefusedRecords(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_witness_exporter_refused_records",
-		Description: "Observation, coverage, loss and status records that cannot be stored, by reason. [Alpha]",
+		Description: "Observation, coverage, loss, status and containment records that cannot be stored, by reason. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

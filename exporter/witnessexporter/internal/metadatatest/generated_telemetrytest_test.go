@@ -19,12 +19,16 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	tb.WitnessExporterContainment.Add(context.Background(), 1)
 	tb.WitnessExporterCoverage.Add(context.Background(), 1)
 	tb.WitnessExporterDuplicateObservations.Add(context.Background(), 1)
 	tb.WitnessExporterIgnoredRecords.Add(context.Background(), 1)
 	tb.WitnessExporterRefusedRecords.Add(context.Background(), 1)
 	tb.WitnessExporterStoredObservations.Add(context.Background(), 1)
 	tb.WitnessExporterUnvouchedObservations.Add(context.Background(), 1)
+	AssertEqualWitnessExporterContainment(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessExporterCoverage(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
