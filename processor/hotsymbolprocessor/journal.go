@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,7 +27,7 @@ const (
 func keyNumber(prefix string, number uint64) string { return prefix + strconv.FormatUint(number, 10) }
 
 // stateVersion is the version of everything in the checkpoint.
-const stateVersion = 1
+const stateVersion = 2
 
 // state is the root of the checkpoint. Each pair is the first number that may be in use and the first that is not yet.
 type state struct {
@@ -67,10 +68,12 @@ type journalEntry struct {
 	Source string `json:"source"` // of the observations
 	Start  int64  `json:"start"`
 	Window int64  `json:"window"`
-	// Counts are five numbers for each entry that was described before: index, hits, hits error, first and last seen.
-	Counts []int64     `json:"counts,omitempty"`
+	// Packed is how many bytes counts take behind the JSON.
+	Packed int         `json:"packed,omitempty"`
 	Losses []lossEntry `json:"losses,omitempty"`
-	// described are entries with their hits; the flush number of each is its index.
+	// counts are of entries that were described before, described are entries with their hits; the flush number of each
+	// is its index.
+	counts    []count
 	described []witness.Observation
 }
 
@@ -84,7 +87,12 @@ type lossEntry struct {
 	End    int64  `json:"end"`
 }
 
-const countsPerEntry = 5
+// count is what is added to the entry with an index.
+type count struct {
+	index           int
+	hits, hitsError uint64
+	first, last     int64
+}
 
 // encodeBucket writes what the batch in hand adds to b; with all, everything there is in b as well.
 func encodeBucket(b *bucket, now time.Time, all bool) ([]byte, error) {
@@ -100,13 +108,14 @@ func encodeBucket(b *bucket, now time.Time, all bool) ([]byte, error) {
 		}
 		return entry.encode(now)
 	}
+	entry.counts = make([]count, 0, len(b.touched))
 	for i := range b.touched {
 		d := &b.touched[i]
 		if !d.entry.journaled {
 			entry.described = append(entry.described, b.describe(d.entry, false))
 			continue
 		}
-		entry.Counts = append(entry.Counts, int64(d.entry.index), int64(d.hits), int64(d.hitsError), d.first, d.last) //nolint:gosec // hits are bounded by the table
+		entry.counts = append(entry.counts, count{int(d.entry.index), d.hits, d.hitsError, d.first, d.last})
 	}
 	return entry.encode(now)
 }
@@ -126,19 +135,63 @@ func (b *bucket) describe(e *entry, all bool) witness.Observation {
 	return o
 }
 
-// encode writes the length of the JSON, the JSON, and the described entries as OTLP.
+// encode writes the length of the JSON, the JSON, the counts, and the described entries as OTLP.
 func (entry *journalEntry) encode(now time.Time) ([]byte, error) {
+	counts := appendCounts(nil, entry.Start, entry.counts)
+	entry.Packed = len(counts)
 	head, err := json.Marshal(entry)
 	if err != nil {
 		return nil, err
 	}
-	out := binary.AppendUvarint(make([]byte, 0, len(head)+8), uint64(len(head)))
-	out = append(out, head...)
+	out := binary.AppendUvarint(make([]byte, 0, len(head)+len(counts)+8), uint64(len(head)))
+	out = append(append(out, head...), counts...)
 	if len(entry.described) == 0 {
 		return out, nil
 	}
 	body, err := encodeObservations(entry.described, now)
 	return append(out, body...), err
+}
+
+// appendCounts writes five numbers for each count, times as from the start of the window.
+func appendCounts(out []byte, start int64, counts []count) []byte {
+	out = slices.Grow(out, len(counts)*20)
+	for _, c := range counts {
+		out = binary.AppendUvarint(out, uint64(c.index)) //nolint:gosec // not negative
+		out = binary.AppendUvarint(out, c.hits)
+		out = binary.AppendUvarint(out, c.hitsError)
+		out = binary.AppendVarint(out, c.first-start)
+		out = binary.AppendVarint(out, c.last-start)
+	}
+	return out
+}
+
+// cutCounts reads what appendCounts writes.
+func cutCounts(in []byte, start int64) ([]count, error) {
+	var counts []count
+	for len(in) > 0 {
+		var c count
+		var index uint64
+		for _, into := range []*uint64{&index, &c.hits, &c.hitsError} {
+			value, n := binary.Uvarint(in)
+			if n <= 0 || value > math.MaxInt64 {
+				return nil, errDamaged
+			}
+			*into, in = value, in[n:]
+		}
+		for _, into := range []*int64{&c.first, &c.last} {
+			value, n := binary.Varint(in)
+			if n <= 0 || value > 0 && start > math.MaxInt64-value || start+value < 0 {
+				return nil, errDamaged
+			}
+			*into, in = start+value, in[n:]
+		}
+		if c.hits == 0 || index > math.MaxInt32 {
+			return nil, errDamaged
+		}
+		c.index = int(index) //nolint:gosec // bounded
+		counts = append(counts, c)
+	}
+	return counts, nil
 }
 
 // decodeJournal reads what encode writes.
@@ -148,15 +201,13 @@ func decodeJournal(in []byte) (journalEntry, error) {
 	if err != nil {
 		return entry, err
 	}
-	if len(entry.Counts)%countsPerEntry != 0 || entry.Start < 0 || entry.Window < 0 || entry.Start > math.MaxInt64-entry.Window {
+	if entry.Packed < 0 || entry.Packed > len(body) || entry.Start < 0 || entry.Window < 0 || entry.Start > math.MaxInt64-entry.Window {
 		return entry, errDamaged
 	}
-	for i, n := range entry.Counts {
-		if n < 0 || i%countsPerEntry == 1 && n == 0 {
-			return entry, errDamaged
-		}
+	if entry.counts, err = cutCounts(body[:entry.Packed], entry.Start); err != nil {
+		return entry, err
 	}
-	entry.described, err = decodeObservations(body)
+	entry.described, err = decodeObservations(body[entry.Packed:])
 	return entry, err
 }
 

@@ -197,13 +197,13 @@ func (r *restoring) add(number uint64, j *journalEntry) bool {
 		}
 		e.restore(o.Hits, o.HitsError, o.FirstSeen.UnixNano(), o.LastSeen.UnixNano())
 	}
-	for i := 0; i < len(j.Counts); i += countsPerEntry {
-		e, ok := b.byIndex[int(j.Counts[i])]
+	for _, c := range j.counts {
+		e, ok := b.byIndex[c.index]
 		if !ok {
 			complete = false
 			continue
 		}
-		e.restore(uint64(j.Counts[i+1]), uint64(j.Counts[i+2]), j.Counts[i+3], j.Counts[i+4]) //nolint:gosec // checked when decoded
+		e.restore(c.hits, c.hitsError, c.first, c.last)
 	}
 	return complete
 }
