@@ -56,13 +56,21 @@ func (e *storageExtension) Start(ctx context.Context, _ component.Host) error {
 		return errors.New("embedded::directory: another collector uses it")
 	}
 	e.lock = lock
-	database, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(e.config.Embedded.Directory, databaseFile)})
+	database, err := sqlite.Open(ctx, e.config.Embedded.options(filepath.Join(e.config.Embedded.Directory, databaseFile)))
 	if err != nil {
 		return errors.Join(fmt.Errorf("embedded::directory: %s: %w", databaseFile, err), e.Shutdown(ctx))
 	}
 	e.storage = database
 	if err := e.measure(database); err != nil {
 		return errors.Join(err, e.Shutdown(ctx))
+	}
+	opening := database.Opening()
+	if opening.SetAside != "" {
+		e.settings.Logger.Error("The witness database is damaged. It was set aside and a new one begun: what it held is missing from every answer",
+			zap.String("file", opening.SetAside))
+	}
+	if opening.Unchecked > 0 {
+		e.settings.Logger.Warn("There was no time to check all of the witness database", zap.Int("tables", opening.Unchecked))
 	}
 	e.settings.Logger.Info("Opened the witness database", zap.Int64("bytes", database.Size()))
 	return nil
@@ -83,6 +91,9 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 	reason := func(value string) metric.ObserveOption {
 		return metric.WithAttributes(attribute.String("reason", value))
 	}
+	outcome := func(value string) metric.ObserveOption {
+		return metric.WithAttributes(attribute.String("outcome", value))
+	}
 	return errors.Join(
 		e.telemetry.RegisterWitnessStorageStoredObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Stored })),
 		e.telemetry.RegisterWitnessStorageDuplicateObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Duplicates })),
@@ -91,6 +102,20 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 				count(func(s sqlite.Stats) uint64 { return s.RefusedAhead }, reason("ahead"))(ctx, observer),
 				count(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
 			)
+		}),
+		e.telemetry.RegisterWitnessStorageBackupsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
+			return errors.Join(
+				count(func(s sqlite.Stats) uint64 { return s.Backups }, outcome("done"))(ctx, observer),
+				count(func(s sqlite.Stats) uint64 { return s.FailedBackups }, outcome("failed"))(ctx, observer),
+			)
+		}),
+		e.telemetry.RegisterWitnessStorageSetAsideCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(int64(database.Opening().DamagedFiles))
+			return nil
+		}),
+		e.telemetry.RegisterWitnessStorageUncheckedTablesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(int64(database.Opening().Unchecked))
+			return nil
 		}),
 		e.telemetry.RegisterWitnessStorageCacheResetsCallback(count(func(s sqlite.Stats) uint64 { return s.Emptied })),
 		e.telemetry.RegisterWitnessStorageCommitsCallback(count(func(s sqlite.Stats) uint64 { return s.Commits })),

@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessstorageextension/internal/metadatatest"
 	"github.com/otelcol-witness/otelcol-witness/storage"
@@ -29,10 +31,21 @@ import (
 func TestConfig(t *testing.T) {
 	conf, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
 	require.NoError(t, err)
+	defaults := EmbeddedConfig{
+		Directory: "./data", IntegrityCheck: "auto", IntegrityTime: 10 * time.Second, Damaged: "set_aside", DedupeHorizon: 24 * time.Hour,
+		DaysAfter: 720 * time.Hour, Retention: RetentionConfig{MaxAge: 8760 * time.Hour}, Backup: BackupConfig{Keep: 7},
+	}
+	elsewhere := defaults
+	elsewhere.Directory = "/var/lib/otelcol-witness"
 	for id, want := range map[string]*Config{
-		"witness_storage":           {Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: "./data"}},
-		"witness_storage/elsewhere": {Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: "/var/lib/otelcol-witness"}},
-		"witness_storage/none":      {Backend: BackendNone, Embedded: EmbeddedConfig{Directory: "./data"}},
+		"witness_storage":           {Backend: BackendEmbedded, Embedded: defaults},
+		"witness_storage/elsewhere": {Backend: BackendEmbedded, Embedded: elsewhere},
+		"witness_storage/none":      {Backend: BackendNone, Embedded: defaults},
+		"witness_storage/everything": {Backend: BackendEmbedded, Embedded: EmbeddedConfig{
+			Directory: "/var/lib/otelcol-witness", IntegrityCheck: "full", IntegrityTime: time.Minute, Damaged: "refuse", DedupeHorizon: 6 * time.Hour,
+			DaysAfter: 0, Retention: RetentionConfig{MaxAge: 2160 * time.Hour, MaxSizeMiB: 10240},
+			Backup: BackupConfig{Directory: "/var/backups/otelcol-witness", Keep: 3},
+		}},
 	} {
 		t.Run(id, func(t *testing.T) {
 			sub, err := conf.Sub(id)
@@ -46,12 +59,30 @@ func TestConfig(t *testing.T) {
 }
 
 func TestConfigErrors(t *testing.T) {
+	with := func(change func(*EmbeddedConfig)) *Config {
+		config := createDefaultConfig().(*Config)
+		change(&config.Embedded)
+		return config
+	}
 	for want, config := range map[string]*Config{
-		"backend: is not one of embedded, none": {Backend: "hunter2"},
-		"embedded::directory: is empty":         {Backend: BackendEmbedded},
+		"backend: is not one of embedded, none":                           {Backend: "hunter2"},
+		"embedded::directory: is empty":                                   with(func(c *EmbeddedConfig) { c.Directory = "" }),
+		"embedded::integrity_check: is not one of auto, full, off":        with(func(c *EmbeddedConfig) { c.IntegrityCheck = "hunter2" }),
+		"embedded::integrity_time: is not longer than zero":               with(func(c *EmbeddedConfig) { c.IntegrityTime = 0 }),
+		"embedded::damaged: is not one of set_aside, refuse":              with(func(c *EmbeddedConfig) { c.Damaged = "hunter2" }),
+		"embedded::dedupe_horizon: is neither 0 nor at least 1h":          with(func(c *EmbeddedConfig) { c.DedupeHorizon = time.Minute }),
+		"embedded::retention::max_size_mib: is neither 0 nor at least 64": with(func(c *EmbeddedConfig) { c.Retention.MaxSizeMiB = 63 }),
+		"embedded::backup::keep: is less than 0":                          with(func(c *EmbeddedConfig) { c.Backup.Keep = -1 }),
+		"embedded::days_after: is neither 0 nor at least 48h and a day longer than dedupe_horizon": with(func(c *EmbeddedConfig) {
+			c.DedupeHorizon, c.DaysAfter = 48*time.Hour, 71*time.Hour
+		}),
+		"embedded::retention::max_age: is neither 0 nor at least 48h and a day longer than dedupe_horizon": with(func(c *EmbeddedConfig) {
+			c.Retention.MaxAge = 47 * time.Hour
+		}),
 	} {
 		assert.EqualError(t, confmap.Validate(config), want)
 	}
+	assert.NoError(t, confmap.Validate(with(func(c *EmbeddedConfig) { c.DedupeHorizon, c.DaysAfter, c.Retention.MaxAge = 0, 0, 0 })), "all is kept as it came")
 }
 
 func start(t *testing.T, settings extension.Settings, config *Config) storage.Storage {
@@ -63,6 +94,13 @@ func start(t *testing.T, settings extension.Settings, config *Config) storage.St
 	found, err := storage.Find(host, component.MustNewID("witness_storage"))
 	require.NoError(t, err)
 	return found
+}
+
+// in is the default configuration with another directory.
+func in(directory string) *Config {
+	config := createDefaultConfig().(*Config)
+	config.Embedded.Directory = directory
+	return config
 }
 
 type host map[component.ID]component.Component
@@ -83,7 +121,7 @@ func observed(hits uint64, at time.Time) witness.Observation {
 func TestEmbedded(t *testing.T) {
 	telemetry := componenttest.NewTelemetry()
 	settings := metadatatest.NewSettings(telemetry)
-	config := &Config{Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: filepath.Join(t.TempDir(), "new", "data")}}
+	config := in(filepath.Join(t.TempDir(), "new", "data"))
 	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
 	database := start(t, settings, config)
 
@@ -116,8 +154,59 @@ func TestEmbedded(t *testing.T) {
 	assert.Positive(t, size.Data.(metricdata.Gauge[int64]).DataPoints[0].Value)
 }
 
+func TestADamagedDatabaseIsReported(t *testing.T) {
+	config := in(t.TempDir())
+	path := filepath.Join(config.Embedded.Directory, databaseFile)
+	run := func(settings extension.Settings) error {
+		made, err := NewFactory().Create(context.Background(), settings, config)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, made.Shutdown(context.Background())) })
+		return made.Start(context.Background(), componenttest.NewNopHost())
+	}
+	ruin := func() {
+		made, err := NewFactory().Create(context.Background(), extensiontest.NewNopSettings(typ), config)
+		require.NoError(t, err)
+		require.NoError(t, made.Start(context.Background(), componenttest.NewNopHost()))
+		require.NoError(t, made.Shutdown(context.Background()))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.NoError(t, os.Truncate(path, info.Size()/2))
+	}
+	ruin()
+	config.Embedded.Damaged = sqlite.DamagedRefuse
+	require.ErrorIs(t, run(extensiontest.NewNopSettings(typ)), sqlite.ErrDamaged)
+
+	config.Embedded.Damaged = sqlite.DamagedSetAside
+	core, logs := observer.New(zap.ErrorLevel)
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
+	settings := metadatatest.NewSettings(telemetry)
+	settings.Logger = zap.New(core)
+	require.NoError(t, run(settings))
+	require.Equal(t, 1, logs.Len())
+	assert.Contains(t, logs.All()[0].Message, "damaged")
+	assert.Regexp(t, `^witness\.db\.damaged-\d{8}T\d{6}Z$`, logs.All()[0].ContextMap()["file"])
+	metadatatest.AssertEqualWitnessStorageSetAside(t, telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, metricdatatest.IgnoreTimestamp())
+	metadatatest.AssertEqualWitnessStorageUncheckedTables(t, telemetry, []metricdata.DataPoint[int64]{{}}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestBackups(t *testing.T) {
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
+	config := in(t.TempDir())
+	config.Embedded.Backup.Directory = filepath.Join(t.TempDir(), "backups")
+	database := start(t, metadatatest.NewSettings(telemetry), config)
+	backup, err := database.(storage.Backups).Backup(context.Background())
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(config.Embedded.Backup.Directory, backup.Name))
+	metadatatest.AssertEqualWitnessStorageBackups(t, telemetry, []metricdata.DataPoint[int64]{
+		{Value: 1, Attributes: attribute.NewSet(attribute.String("outcome", "done"))},
+		{Value: 0, Attributes: attribute.NewSet(attribute.String("outcome", "failed"))},
+	}, metricdatatest.IgnoreTimestamp())
+}
+
 func TestARestartKeepsWhatWasStored(t *testing.T) {
-	config := &Config{Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: t.TempDir()}}
+	config := in(t.TempDir())
 	for round, want := range []storage.Written{{Stored: 1}, {Duplicates: 1}} {
 		made, err := NewFactory().Create(context.Background(), extensiontest.NewNopSettings(typ), config)
 		require.NoError(t, err)
@@ -152,7 +241,7 @@ func TestStartErrorsNameTheFieldAndNoValue(t *testing.T) {
 		"something else there": {directory, sqlite.ErrNotDatabase},
 	} {
 		t.Run(name, func(t *testing.T) {
-			made, err := NewFactory().Create(context.Background(), extensiontest.NewNopSettings(typ), &Config{Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: test.directory}})
+			made, err := NewFactory().Create(context.Background(), extensiontest.NewNopSettings(typ), in(test.directory))
 			require.NoError(t, err)
 			err = made.Start(context.Background(), componenttest.NewNopHost())
 			require.ErrorContains(t, err, "embedded::directory")

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/collector/extension"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessstorageextension/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
 )
 
 // NewFactory makes the factory of the extension.
@@ -15,7 +16,16 @@ func NewFactory() extension.Factory {
 }
 
 func createDefaultConfig() component.Config {
-	return &Config{Backend: BackendEmbedded, Embedded: EmbeddedConfig{Directory: "./data"}}
+	return &Config{Backend: BackendEmbedded, Embedded: EmbeddedConfig{
+		Directory:      "./data",
+		IntegrityCheck: sqlite.IntegrityAuto,
+		IntegrityTime:  sqlite.DefaultCheckTime,
+		Damaged:        sqlite.DamagedSetAside,
+		DedupeHorizon:  day,
+		DaysAfter:      30 * day,
+		Retention:      RetentionConfig{MaxAge: 365 * day},
+		Backup:         BackupConfig{Keep: 7},
+	}}
 }
 
 func create(_ context.Context, settings extension.Settings, config component.Config) (extension.Extension, error) {

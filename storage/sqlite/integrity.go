@@ -53,6 +53,8 @@ const StageDamaged = "storage damaged"
 type Opening struct {
 	// SetAside is the name, without directory, that a damaged file was given; empty if there was none.
 	SetAside string
+	// DamagedFiles is how many damaged files are beside the database, that one included.
+	DamagedFiles int
 	// Unchecked is how many tables IntegrityAuto had no time for.
 	Unchecked int
 }
@@ -285,6 +287,7 @@ func (s *Storage) recordLosses(ctx context.Context) error {
 		if err != nil {
 			continue
 		}
+		s.opening.DamagedFiles++
 		known, err := s.Coverage(ctx, "", storage.CoverageQuery{From: end.Add(-1), To: end.Add(1)})
 		if err != nil {
 			return err

@@ -28,13 +28,16 @@ type TelemetryBuilder struct {
 	meter                               metric.Meter
 	mu                                  sync.Mutex
 	registrations                       []metric.Registration
+	WitnessStorageBackups               metric.Int64ObservableCounter
 	WitnessStorageCacheResets           metric.Int64ObservableCounter
 	WitnessStorageCalls                 metric.Int64ObservableCounter
 	WitnessStorageCommits               metric.Int64ObservableCounter
 	WitnessStorageDuplicateObservations metric.Int64ObservableCounter
 	WitnessStorageRefusedObservations   metric.Int64ObservableCounter
+	WitnessStorageSetAside              metric.Int64ObservableGauge
 	WitnessStorageSize                  metric.Int64ObservableGauge
 	WitnessStorageStoredObservations    metric.Int64ObservableCounter
+	WitnessStorageUncheckedTables       metric.Int64ObservableGauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -46,6 +49,21 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterWitnessStorageBackupsCallback sets callback for observable WitnessStorageBackups metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageBackupsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageBackups, obs: o})
+		return nil
+	}, builder.WitnessStorageBackups)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterWitnessStorageCacheResetsCallback sets callback for observable WitnessStorageCacheResets metric.
@@ -123,6 +141,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageRefusedObservationsCallba
 	return nil
 }
 
+// RegisterWitnessStorageSetAsideCallback sets callback for observable WitnessStorageSetAside metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageSetAsideCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageSetAside, obs: o})
+		return nil
+	}, builder.WitnessStorageSetAside)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterWitnessStorageSizeCallback sets callback for observable WitnessStorageSize metric.
 func (builder *TelemetryBuilder) RegisterWitnessStorageSizeCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -144,6 +177,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageStoredObservationsCallbac
 		cb(ctx, &observerInt64{inst: builder.WitnessStorageStoredObservations, obs: o})
 		return nil
 	}, builder.WitnessStorageStoredObservations)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessStorageUncheckedTablesCallback sets callback for observable WitnessStorageUncheckedTables metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageUncheckedTablesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageUncheckedTables, obs: o})
+		return nil
+	}, builder.WitnessStorageUncheckedTables)
 	if err != nil {
 		return err
 	}
@@ -181,6 +229,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.WitnessStorageBackups, err = builder.meter.Int64ObservableCounter(
+		"otelcol_witness_storage_backups",
+		metric.WithDescription("Backups that were asked for, by outcome. [Alpha]"),
+		metric.WithUnit("{backup}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessStorageCacheResets, err = builder.meter.Int64ObservableCounter(
 		"otelcol_witness_storage_cache_resets",
 		metric.WithDescription("How often a cache of interned values was full and emptied. It fills again from the database. [Alpha]"),
@@ -211,6 +265,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{observation}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.WitnessStorageSetAside, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_storage_set_aside",
+		metric.WithDescription("Damaged databases beside the one in use, as at the start. What they hold is missing from every answer. [Alpha]"),
+		metric.WithUnit("{file}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessStorageSize, err = builder.meter.Int64ObservableGauge(
 		"otelcol_witness_storage_size",
 		metric.WithDescription("Bytes that the database takes on disk, its write-ahead log included. [Alpha]"),
@@ -221,6 +281,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_storage_stored_observations",
 		metric.WithDescription("Observations that were new and are stored. [Alpha]"),
 		metric.WithUnit("{observation}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageUncheckedTables, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_storage_unchecked_tables",
+		metric.WithDescription("Tables that the check at the start had no time for. [Alpha]"),
+		metric.WithUnit("{table}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs
