@@ -17,6 +17,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/extension/findingsextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
+	"github.com/otelcol-witness/otelcol-witness/internal/watchlist"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
@@ -40,9 +41,13 @@ type findingsExtension struct {
 	id        component.ID
 	logger    *zap.Logger
 	telemetry *metadata.TelemetryBuilder
+	store     storage.Storage // since Start
 }
 
-var _ extensioncapabilities.Dependent = (*findingsExtension)(nil)
+var (
+	_ extensioncapabilities.Dependent = (*findingsExtension)(nil)
+	_ watchlist.Provider              = (*findingsExtension)(nil)
+)
 
 func newExtension(config *Config, settings extension.Settings) (*findingsExtension, error) {
 	telemetry, err := metadata.NewTelemetryBuilder(settings.TelemetrySettings)
@@ -63,6 +68,7 @@ func (e *findingsExtension) Start(ctx context.Context, host component.Host) erro
 	if err != nil {
 		return err
 	}
+	e.store = store
 	load := loading{extension: e, ctx: ctx, seen: map[string]string{}}
 	for i, path := range e.config.Paths {
 		if path == "" {
@@ -86,6 +92,14 @@ func (e *findingsExtension) Start(ctx context.Context, host component.Host) erro
 	e.telemetry.FindingsLoaded.Record(ctx, int64(len(load.findings)))
 	e.logger.Info("Findings loaded", zap.Int("findings", len(load.findings)), zap.Int("files", load.files))
 	return nil
+}
+
+// WatchList implements watchlist.Provider, of all findings of the default tenant: those that came through the API too.
+func (e *findingsExtension) WatchList(ctx context.Context) (*watchlist.List, error) {
+	if e.store == nil {
+		return nil, errors.New("findings: the extension has not started")
+	}
+	return storage.WatchList(ctx, e.store, "")
 }
 
 // Shutdown does nothing: the findings stay.

@@ -165,6 +165,7 @@ func (a *api) putFinding(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	a.watchLists.forget(c.principal.Tenant)
 	a.audit(c, zap.Bool("created", created))
 	if created {
 		return answer{http.StatusCreated, f}, nil
@@ -176,6 +177,7 @@ func (a *api) deleteFinding(c *call) (answer, error) {
 	if err := a.store.DeleteFinding(c.Context(), c.principal, c.finding); err != nil {
 		return answer{}, err
 	}
+	a.watchLists.forget(c.principal.Tenant)
 	a.audit(c)
 	return answer{status: http.StatusNoContent}, nil
 }

@@ -284,6 +284,7 @@ func (a *api) storeImport(ctx context.Context, job *importJob, principal storage
 	}()
 	switch err := a.store.ReplaceFindings(ctx, principal, job.progress.Scope, findings); {
 	case err == nil:
+		a.watchLists.forget(principal.Tenant)
 		job.update(func(p *importProgress) { p.Imported = len(findings) })
 		state, failure = importDone, ""
 	case ctx.Err() != nil:

@@ -40,6 +40,7 @@ type api struct {
 	// deterministic says that the query parameter now is taken.
 	deterministic bool
 	imports       imports
+	watchLists    watchLists
 	backingUp     sync.Mutex // while a backup is made
 	// challenge is the WWW-Authenticate of a 401.
 	challenge string
@@ -105,7 +106,7 @@ const parameterNow = "now"
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
 
-var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, importRoutes, adminRoutes, documentRoutes)
+var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, watchRoutes, importRoutes, adminRoutes, documentRoutes)
 
 // pathParameters check the parameters of paths, by name.
 var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID, "importId": validateImportID}
