@@ -14,15 +14,15 @@ var schema1 string
 //go:embed schema_3.sql
 var schema3 string
 
-//go:embed schema_containment.sql
-var schemaContainment string
+//go:embed schema_4.sql
+var schema4 string
 
 //go:embed schema_5.sql
 var schema5 string
 
 // migrations lead from one schema version to the next; PRAGMA user_version is how many were applied. Those that were
 // released are never changed.
-var migrations = []string{schema1, schema3, schemaContainment, schema5}
+var migrations = []string{schema1, schema3, schema4, schema5}
 
 // migrate applies what is missing, each version in a transaction of its own.
 func migrate(ctx context.Context, conn *sql.Conn, now time.Time) error {

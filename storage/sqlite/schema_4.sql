@@ -1,4 +1,4 @@
--- What processes could reach: of each signal of each source what is measured before what is asserted, and of
+-- Schema 4. What processes could reach: of each signal of each source what is measured before what is asserted, and of
 -- that the newest. module 0 is every process of the container. Codes: origin and assurance as in schema 1; source
 -- 1 proc, 2 tetragon, 3 k8s, 4 asserted. The value is a class, or for a set classes with commas between them.
 CREATE TABLE containment (
