@@ -66,6 +66,7 @@ func v1(s *State) (Outcome, error) {
 	var inputs []score.Input
 	unknowns := map[string]bool{UnknownSymbols: len(s.Finding.Symbols) == 0, UnknownFixedVersions: len(s.Finding.Affected)+len(s.Finding.Versions) == 0}
 	counts := map[string]uint64{"candidates": uint64(s.Candidates), "matched": 0, "hits": 0, "measured": 0, "asserted": 0, "lost": 0, "lostUncounted": 0} //nolint:gosec // a count
+	count := func(name string, n uint64) { counts[name] += min(n, math.MaxUint64-counts[name]) }                                                          // stops at the greatest
 	first := s.AsOf
 	for i := range s.Subjects {
 		subject := &s.Subjects[i]
@@ -78,8 +79,8 @@ func v1(s *State) (Outcome, error) {
 			first = total.FirstSeen
 		}
 		for _, in := range found {
-			counts["hits"] += in.Hits
-			counts[string(in.Assurance)] += in.Hits
+			count("hits", in.Hits)
+			count(string(in.Assurance), in.Hits)
 			unknowns[UnknownVersion] = unknowns[UnknownVersion] || in.Version == finding.VersionUnknown
 			unknowns[UnknownIdentity] = unknowns[UnknownIdentity] || in.Identity <= weights.Identity.Other
 		}
@@ -88,9 +89,9 @@ func v1(s *State) (Outcome, error) {
 	unknowns[UnknownNotObserved] = counts["hits"] == 0
 	unknowns[UnknownOnlyAsserted] = counts["hits"] > 0 && counts["measured"] == 0
 	for _, loss := range s.Coverage.Losses {
-		counts["lost"] += loss.Events
-		counts["lost."+loss.Stage] += loss.Events
-		counts["lostUncounted"] += uint64(loss.Uncounted) //nolint:gosec // a count
+		count("lost", loss.Events)
+		count("lost."+loss.Stage, loss.Events)
+		count("lostUncounted", uint64(loss.Uncounted)) //nolint:gosec // a count
 	}
 	unknowns[UnknownLoss] = counts["lostUncounted"] > 0
 	coverage := 1.0

@@ -93,7 +93,7 @@ type Input struct {
 // Kind of an input.
 type Kind string
 
-// The kinds. A snapshot has one input of each.
+// The kinds. A snapshot has one input of each; later engines may have others.
 const (
 	KindCoverage Kind = "coverage"
 	KindEvidence Kind = "evidence"
@@ -102,6 +102,8 @@ const (
 )
 
 var kinds = []Kind{KindCoverage, KindEvidence, KindFinding, KindWeights}
+
+const maxInputs = 64
 
 // InputMediaType is the media type of inputs of a kind.
 func InputMediaType(kind Kind) string {
@@ -189,7 +191,7 @@ func (d *Document) malformed() string {
 		{"asOf", isTime(d.AsOf)},
 		{"window/from", isTime(d.Window.From)},
 		{"window/to", isTime(d.Window.To)},
-		{"inputs", len(d.Inputs) == len(kinds)},
+		{"inputs", len(d.Inputs) > 0 && len(d.Inputs) <= maxInputs},
 		{"config/matching", d.Config.Matching != ""},
 		{"config/scoreModel", d.Config.ScoreModel != ""},
 		{"config/scoreConfig", ValidDigest(d.Config.ScoreConfig)},
@@ -206,7 +208,7 @@ func (d *Document) malformed() string {
 	}
 	for i := range d.Inputs {
 		in := &d.Inputs[i]
-		if in.Kind != kinds[i] || in.MediaType != InputMediaType(in.Kind) || !ValidDigest(in.SHA256) || !isCount(in.Size) {
+		if i > 0 && in.Kind <= d.Inputs[i-1].Kind || in.Kind == "" || in.MediaType != InputMediaType(in.Kind) || !ValidDigest(in.SHA256) || !isCount(in.Size) {
 			return "inputs/" + strconv.Itoa(i)
 		}
 	}

@@ -107,6 +107,7 @@ func TestBuild(t *testing.T) {
 	assert.Equal(t, "9007199254741001", d.Counters["hits"], "above 2^53, exactly")
 	assert.Equal(t, "9007199254740991", d.Counters["measured"])
 	assert.Equal(t, "18446744073709551615", d.Counters["lost.queue"])
+	assert.Equal(t, "18446744073709551615", d.Counters["lost"], "it never begins anew")
 	assert.Equal(t, "3", d.Counters["matched"])
 	assert.Equal(t, "0.7103", d.Result.Coverage)
 	assert.Equal(t, "witnessed", d.Result.Band)
@@ -174,6 +175,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a score with zeros", `"coverage":"0.7103"`, `"coverage":"0.71030"`, "result/coverage"},
 		{"a count below 0", `"matched":"3"`, `"matched":"-3"`, "counters"},
 		{"another kind", `"kind":"coverage"`, `"kind":"cover"`, "inputs/0"},
+		{"inputs out of order", `"kind":"evidence","mediaType":"application/vnd.otelcol-witness.signal-snapshot.evidence.v1+json"`, `"kind":"a","mediaType":"application/vnd.otelcol-witness.signal-snapshot.a.v1+json"`, "inputs/1"},
 		{"no unknowns", `"unknowns":["artifact-identity","coverage-partial","loss-uncounted","version"]`, `"unknowns":null`, "result/unknowns"},
 		{"too long", whole, strings.Repeat(" ", MaxDocument+1), "longer than"},
 	} {

@@ -54,9 +54,11 @@ func newServer(t testing.TB, store storage.Storage) *server {
 	})
 	core, logs := observer.New(zapcore.DebugLevel)
 	weights := score.DefaultWeights()
+	made, err := newSnapshots(&SnapshotsConfig{}, &config, "v0.0.0-test")
+	require.NoError(t, err)
 	a := &api{
-		weights: &weights,
-		store:   store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
+		weights: &weights, snapshots: made,
+		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
 		telemetry: builder, logger: zap.New(core), now: time.Now,
 	}
 	return &server{TB: t, api: a, handler: a.guard(http.HandlerFunc(a.serve), nil, nil), logs: logs, telemetry: telemetry}

@@ -30,6 +30,8 @@ type Config struct {
 	Window time.Duration `mapstructure:"window"`
 	// Score are the weights of witness scores. Default: those of score.DefaultWeights.
 	Score score.Weights `mapstructure:"score"`
+	// Snapshots says how snapshots are signed. Default: not at all.
+	Snapshots SnapshotsConfig `mapstructure:"snapshots"`
 	// AllowInsecure permits an endpoint that others can reach without TLS and an authenticator. Default: false.
 	AllowInsecure bool `mapstructure:"allow_insecure"`
 	// Roles says who may do what. Default: who is authenticated reads and writes.
@@ -69,6 +71,9 @@ func (c *Config) Validate() error {
 		errs = append(errs, err)
 	}
 	if err := c.RateLimit.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Snapshots.validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.MaxConcurrentRequests < 0 {

@@ -73,6 +73,9 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, weights: &e.config.Score, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
 		deterministic: e.config.DeterministicTime,
 	}
+	if api.snapshots, err = newSnapshots(&e.config.Snapshots, &e.config.Canonicalization, e.settings.BuildInfo.Version); err != nil {
+		return err
+	}
 	if api.limits, err = newLimits(e.config.RateLimit, e.config.MaxConcurrentRequests); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type api struct {
 	store     storage.Storage
 	maker     ingest.Maker
 	weights   *score.Weights
+	snapshots snapshots
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	now       func() time.Time
@@ -106,10 +107,10 @@ const parameterNow = "now"
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
 
-var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, watchRoutes, importRoutes, adminRoutes, documentRoutes)
+var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, watchRoutes, importRoutes, adminRoutes, snapshotRoutes, documentRoutes)
 
 // pathParameters check the parameters of paths, by name.
-var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID, "importId": validateImportID}
+var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID, "importId": validateImportID, "sha256": validateDigest, "digest": validateDigest}
 
 // match finds the routes of an escaped path, one for each method, and the escaped parameters in it, by name. An id keeps
 // what it has encoded, slashes too, until it is decoded on its own.
@@ -180,7 +181,11 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(answer.status)
 		return
 	}
-	if err := writeJSON(w, answer.status, "application/json", answer.body); err != nil {
+	contentType := "application/json"
+	if exact, is := answer.body.(verbatim); is {
+		contentType, answer.body = exact.media, json.RawMessage(exact.data)
+	}
+	if err := writeJSON(w, answer.status, contentType, answer.body); err != nil {
 		a.logger.Error("an answer cannot be encoded", zap.String("route", route.template), zap.Error(err))
 		write(w, newProblem(http.StatusInternalServerError, ""))
 	}

@@ -46,6 +46,8 @@ type Matches struct {
 	tenant   string
 	subjects map[string]Subject
 	filter   storage.Filter
+	// candidates is how many subjects were looked at.
+	candidates int
 }
 
 // Match looks up what answers a question.
@@ -64,6 +66,8 @@ func match(q *Question, subjects []storage.Subject) *Matches {
 		tenant:   q.Tenant,
 		subjects: map[string]Subject{},
 		filter:   storage.Filter{From: q.From, To: q.To, Kinds: q.Kinds, Assurance: q.Assurance},
+
+		candidates: len(subjects),
 	}
 	for i := range subjects {
 		s := &subjects[i]

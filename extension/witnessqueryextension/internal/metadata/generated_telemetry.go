@@ -32,7 +32,9 @@ type TelemetryBuilder struct {
 	WitnessQueryLimitedRequests    metric.Int64Counter
 	WitnessQueryRejectedFindings   metric.Int64Counter
 	WitnessQueryRejectedTraces     metric.Int64Counter
+	WitnessQueryReplays            metric.Int64Counter
 	WitnessQueryRequests           metric.Int64Counter
+	WitnessQuerySnapshots          metric.Int64Counter
 	WitnessQueryStoredObservations metric.Int64Counter
 }
 
@@ -101,10 +103,22 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{trace}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.WitnessQueryReplays, err = builder.meter.Int64Counter(
+		"otelcol_witness_query_replays",
+		metric.WithDescription("Replays of snapshots, by `outcome` (match, different, missing, damaged, unreadable, unknown-model) [Alpha]"),
+		metric.WithUnit("{replay}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessQueryRequests, err = builder.meter.Int64Counter(
 		"otelcol_witness_query_requests",
 		metric.WithDescription("HTTP requests, by route template (`route`) and status class (`class`, 2xx to 5xx) [Alpha]"),
 		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQuerySnapshots, err = builder.meter.Int64Counter(
+		"otelcol_witness_query_snapshots",
+		metric.WithDescription("Snapshots that were asked for, by `outcome` (created, or known when it was there or storage is disabled) [Alpha]"),
+		metric.WithUnit("{snapshot}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessQueryStoredObservations, err = builder.meter.Int64Counter(

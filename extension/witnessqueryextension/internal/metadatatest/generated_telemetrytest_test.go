@@ -25,7 +25,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.WitnessQueryLimitedRequests.Add(context.Background(), 1)
 	tb.WitnessQueryRejectedFindings.Add(context.Background(), 1)
 	tb.WitnessQueryRejectedTraces.Add(context.Background(), 1)
+	tb.WitnessQueryReplays.Add(context.Background(), 1)
 	tb.WitnessQueryRequests.Add(context.Background(), 1)
+	tb.WitnessQuerySnapshots.Add(context.Background(), 1)
 	tb.WitnessQueryStoredObservations.Add(context.Background(), 1)
 	AssertEqualWitnessQueryAcceptedTraces(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -45,7 +47,13 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualWitnessQueryRejectedTraces(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryReplays(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessQueryRequests(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQuerySnapshots(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessQueryStoredObservations(t, testTel,

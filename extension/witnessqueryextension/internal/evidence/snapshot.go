@@ -1,0 +1,50 @@
+package evidence
+
+import (
+	"slices"
+
+	"github.com/otelcol-witness/otelcol-witness/snapshot"
+	"github.com/otelcol-witness/otelcol-witness/storage"
+)
+
+// Evidence is what a snapshot keeps of what was summed up: the subjects with hits, by id, and how many were looked at.
+func (m *Matches) Evidence(summary *storage.Summary) (subjects []snapshot.Subject, candidates int) {
+	for id, total := range summary.BySubject {
+		s, ok := m.subjects[id]
+		if !ok || total.Hits == 0 {
+			continue
+		}
+		subjects = append(subjects, snapshot.Subject{
+			ID: id, Kind: s.Kind, Frame: s.Frame, Artifact: s.Artifact, Named: s.Named,
+			Total: snapshot.Total{
+				Hits: total.Hits, Measured: total.Measured, Hosts: total.Hosts, Images: total.Images,
+				FirstSeen: total.FirstSeen, LastSeen: total.LastSeen, LastMeasured: total.LastMeasured,
+			},
+		})
+	}
+	return subjects, m.candidates
+}
+
+// Parts are what a snapshot keeps of the coverage: that of its number, and what was lost by stage.
+func (c *Coverage) Parts() snapshot.Coverage {
+	kept := snapshot.Coverage{From: c.Start, To: c.End, Sources: len(c.Sources), Hosts: c.Hosts(), Truncated: c.Truncated}
+	_, factors := c.Number()
+	for _, factor := range factors {
+		kept.Parts = append(kept.Parts, snapshot.Part{Name: factor.Name, Value: factor.Value})
+	}
+	for i := range c.Losses {
+		loss := &c.Losses[i]
+		at := slices.IndexFunc(kept.Losses, func(l snapshot.Loss) bool { return l.Stage == loss.Stage })
+		if at < 0 {
+			at = len(kept.Losses)
+			kept.Losses = append(kept.Losses, snapshot.Loss{Stage: loss.Stage})
+		}
+		kept.Losses[at].Reports++
+		if loss.Lost == nil {
+			kept.Losses[at].Uncounted++
+		} else {
+			kept.Losses[at].Events += *loss.Lost
+		}
+	}
+	return kept
+}
