@@ -2,7 +2,6 @@ package witnessqueryextension
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
@@ -23,14 +22,24 @@ type coverageSummary struct {
 	Lost             uint64           `json:"lost"`
 	LostUnknown      bool             `json:"lostUnknown"`
 	NotProbeable     int              `json:"notProbeable"`
-	Truncated        bool             `json:"truncated"`
+	// FindingNotProbeable are those of them that are about the finding's own functions and files, at most ownParts.
+	FindingNotProbeable []evidence.Hook `json:"findingNotProbeable"`
+	Truncated           bool            `json:"truncated"`
 }
+
+const (
+	// ownParts is how many hooks a summary names, coverageParts how many members each list of an answer about coverage has.
+	ownParts      = 20
+	coverageParts = 10000
+)
 
 func coverageSummaryOf(c *evidence.Coverage) coverageSummary {
 	s := coverageSummary{
 		From: c.Start, To: c.End, Watched: c.Watched(c.Start, c.End), WatchedSeconds: c.WatchedSeconds(),
-		Sources: len(c.Sources), Hosts: c.Hosts(), Kinds: c.Kinds(), NotProbeable: len(notProbeable(c)), Truncated: c.Truncated,
+		Sources: len(c.Sources), Hosts: c.Hosts(), Kinds: c.Kinds(), Truncated: c.Truncated,
 	}
+	not := c.NotProbeable()
+	s.NotProbeable, s.FindingNotProbeable = len(not), ofFinding(not)
 	s.ProcessesWatched, s.ProcessesSeen = c.Processes()
 	for _, loss := range c.Losses {
 		if loss.Lost == nil {
@@ -42,11 +51,13 @@ func coverageSummaryOf(c *evidence.Coverage) coverageSummary {
 	return s
 }
 
-// attached is the state of a hook that works.
-const attached = "attached"
-
-func notProbeable(c *evidence.Coverage) []evidence.Hook {
-	return slices.DeleteFunc(slices.Clone(c.Hooks), func(h evidence.Hook) bool { return h.State == attached })
+// ofFinding are the hooks of the finding, which come first.
+func ofFinding(hooks []evidence.Hook) []evidence.Hook {
+	n := 0
+	for n < min(len(hooks), ownParts) && hooks[n].OfFinding {
+		n++
+	}
+	return hooks[:n]
 }
 
 func (a *api) getCoverage(c *call) (answer, error) {
@@ -55,18 +66,47 @@ func (a *api) getCoverage(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if _, err := a.store.Finding(c.Context(), c.principal.Tenant, c.finding); err != nil {
-		return answer{}, err
-	}
-	coverage, err := evidence.Cover(c.Context(), a.store, c.principal.Tenant, from, to, now)
+	f, err := a.store.Finding(c.Context(), c.principal.Tenant, c.finding)
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{http.StatusOK, struct {
+	matches, err := evidence.Match(c.Context(), a.store, &evidence.Question{Tenant: c.principal.Tenant, Finding: f})
+	if err != nil {
+		return answer{}, err
+	}
+	summary, err := matches.Summary(c.Context(), a.store)
+	if err != nil {
+		return answer{}, err
+	}
+	coverage, err := evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, evidence.OwnOf(&f, matches), from, to, now)
+	if err != nil {
+		return answer{}, err
+	}
+	body := struct {
 		FindingID    string            `json:"findingId"`
+		Observed     bool              `json:"observed"`
 		Coverage     coverageSummary   `json:"coverage"`
 		Sources      []evidence.Source `json:"sources"`
 		Losses       []evidence.Loss   `json:"losses"`
+		Gaps         []evidence.Gap    `json:"gaps"`
+		Hooks        []evidence.Hook   `json:"hooks"`
 		NotProbeable []evidence.Hook   `json:"notProbeable"`
-	}{c.finding, coverageSummaryOf(coverage), coverage.Sources, coverage.Losses, notProbeable(coverage)}}, nil
+	}{
+		FindingID: c.finding, Observed: summary.Hits > 0, Coverage: coverageSummaryOf(coverage), Sources: coverage.Sources,
+		Losses: coverage.Losses, Gaps: coverage.Gaps, Hooks: coverage.Hooks, NotProbeable: coverage.NotProbeable(),
+	}
+	body.Losses = body.Losses[max(0, len(body.Losses)-coverageParts):] // the newest
+	for _, cut := range []bool{
+		len(body.Losses) < len(coverage.Losses), shorten(&body.Sources), shorten(&body.Gaps), shorten(&body.Hooks), shorten(&body.NotProbeable),
+	} {
+		body.Coverage.Truncated = body.Coverage.Truncated || cut
+	}
+	return answer{http.StatusOK, body}, nil
+}
+
+// shorten cuts a list to coverageParts and says whether it did.
+func shorten[T any](list *[]T) bool {
+	cut := len(*list) > coverageParts
+	*list = (*list)[:min(len(*list), coverageParts)]
+	return cut
 }

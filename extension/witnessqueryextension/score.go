@@ -19,7 +19,9 @@ type scored struct {
 	Factors         []score.Factor `json:"factors"`
 	Coverage        float64        `json:"coverage"`
 	CoverageFactors []score.Factor `json:"coverageFactors"`
-	Model           string         `json:"model"`
+	// NotProbeable are hooks on the finding's own functions and files that do not work, at most ownParts.
+	NotProbeable []evidence.Hook `json:"notProbeable"`
+	Model        string          `json:"model"`
 	// ConfigDigest is that of the weights.
 	ConfigDigest string `json:"configDigest"`
 }
@@ -38,7 +40,7 @@ func (a *api) getScore(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	coverage, err := evidence.Cover(c.Context(), a.store, c.principal.Tenant, now.Add(-evidence.ScoreSpan), now, now)
+	coverage, err := evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, evidence.OwnOf(&f, matches), now.Add(-evidence.ScoreSpan), now, now)
 	if err != nil {
 		return answer{}, err
 	}
@@ -49,5 +51,6 @@ func (a *api) getScore(c *call) (answer, error) {
 		Model: score.Model, ConfigDigest: a.weights.Digest(),
 	}
 	body.Coverage, body.CoverageFactors = coverage.Number()
+	body.NotProbeable = ofFinding(coverage.NotProbeable())
 	return answer{http.StatusOK, body}, nil
 }

@@ -368,8 +368,9 @@ func (a *api) getTraces(c *call) (answer, error) {
 		}
 		body.NextCursor = &next
 	}
+	own := evidence.OwnOf(&question.Finding, matches)
 	var coverage *evidence.Coverage
-	if body.Collection, coverage, err = evidence.Collect(c.Context(), a.store, c.principal.Tenant, now); err != nil {
+	if body.Collection, coverage, err = evidence.Collect(c.Context(), a.store, c.principal.Tenant, own, now); err != nil {
 		return answer{}, err
 	}
 	if from, to := question.From, question.To; !from.IsZero() || !to.IsZero() {
@@ -379,7 +380,7 @@ func (a *api) getTraces(c *call) (answer, error) {
 		if from.IsZero() || !from.Before(to) {
 			from = to.Add(-day)
 		}
-		if coverage, err = evidence.Cover(c.Context(), a.store, c.principal.Tenant, from, to, now); err != nil {
+		if coverage, err = evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, own, from, to, now); err != nil {
 			return answer{}, err
 		}
 	}

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
@@ -47,12 +47,14 @@ type Source struct {
 	Active    bool              `json:"active"`
 	Interval  float64           `json:"intervalSeconds"` // between heartbeats
 	Runs      []Interval        `json:"runs"`            // without a gap, chronological
-	// ProcessesWatched and ProcessesSeen are of the last heartbeat.
+	// ProcessesWatched and ProcessesSeen are of the last heartbeat, LeastWatched and LeastSeen of the one with the smallest
+	// share in the weeks that the time reaches into.
 	ProcessesWatched uint64 `json:"processesWatched"`
 	ProcessesSeen    uint64 `json:"processesSeen"`
+	LeastWatched     uint64 `json:"leastWatched"`
+	LeastSeen        uint64 `json:"leastSeen"`
 
-	beats []Interval
-	last  time.Time // end of the last heartbeat
+	last time.Time // end of the last heartbeat
 }
 
 // Loss is evidence that was lost.
@@ -65,70 +67,113 @@ type Loss struct {
 	Lost *uint64 `json:"lost"`
 }
 
-// Hook is what became of a policy, hook or probe: its newest state.
-type Hook struct {
+// GapReason is why a time was not, or not all of it, watched.
+type GapReason string
+
+// The reasons.
+const (
+	GapStopped      GapReason = "stopped"       // no heartbeat of a source that had one before
+	GapLost         GapReason = "lost"          // evidence was lost
+	GapThrottled    GapReason = "throttled"     // events were held back, since there were too many
+	GapSuspended    GapReason = "suspended"     // a hook was suspended
+	GapNotProbeable GapReason = "not_probeable" // a hook of the finding was not attached for another reason
+)
+
+// Gap is a time in which silence is worth less, or nothing.
+type Gap struct {
+	Interval
+	Reason GapReason `json:"reason"`
 	Source string    `json:"source"`
 	Host   string    `json:"host"`
-	Target string    `json:"target"`
-	State  string    `json:"state"`
-	Reason string    `json:"reason"`
-	At     time.Time `json:"at"`
+	// Stage of a loss, Target of a hook.
+	Stage  string `json:"stage"`
+	Target string `json:"target"`
+	// File and Symbol are all that the gap is in, if not nil.
+	File      *File   `json:"file"`
+	Symbol    *Symbol `json:"symbol"`
+	OfFinding bool    `json:"ofFinding"`
+
+	whole bool // of everything on the host, or in a workload
 }
+
+// counts says whether the gap is one for the finding: it is in everything, or in what belongs to the finding.
+func (g *Gap) counts() bool { return g.Reason != GapStopped && (g.whole || g.OfFinding) }
 
 // Coverage is what was watched in [From, To): what silence is worth.
 type Coverage struct {
 	Interval
 	Sources []Source
 	Losses  []Loss
-	Hooks   []Hook
+	// Hooks and Gaps of the finding come first; gaps are newest first.
+	Hooks []Hook
+	Gaps  []Gap
 	// Truncated says that there was more than MaxCoverage: the oldest part of the time is missing.
 	Truncated bool
 
-	now   time.Time
-	hosts map[string][]Interval // watched, merged
-	lossy map[string][]Interval // with loss, merged
+	now       time.Time
+	hosts     map[string][]Interval      // watched, merged
+	receivers map[receiverKey][]Interval // watched, merged
+	some      []Interval                 // watched on some host, merged
+	pending   []Interval                 // since the last heartbeat of sources whose next is not due, merged
+	missing   []Interval                 // not watched on some host that is known, merged
+	lossy     []Interval                 // with a gap that counts, on some host, merged
+	losing    map[string][]Interval      // the same by host, a moment with the heartbeat interval before it, merged
 }
 
 // Cover looks up what was watched in [from, to), at the time now.
 func Cover(ctx context.Context, reader storage.Reader, tenant string, from, to, now time.Time) (*Coverage, error) {
+	return CoverOwn(ctx, reader, tenant, nil, from, to, now)
+}
+
+// CoverOwn is Cover for a finding: gaps in what belongs to it count, and come first.
+func CoverOwn(ctx context.Context, reader storage.Reader, tenant string, own *Own, from, to, now time.Time) (*Coverage, error) {
 	records, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: to, Limit: MaxCoverage})
 	if err != nil {
 		return nil, err
 	}
-	return cover(records, from, to, now), nil
+	return cover(records, own, from, to, now), nil
 }
 
-func cover(records []witness.Coverage, from, to, now time.Time) *Coverage {
+// pulse is a heartbeat, or several that were joined.
+type pulse struct {
+	Interval
+	source   string
+	interval time.Duration
+}
+
+type sourceKey struct {
+	receiver, host, signal string
+	assurance              witness.Assurance
+}
+
+func cover(records []witness.Coverage, own *Own, from, to, now time.Time) *Coverage {
 	c := &Coverage{
-		Interval: Interval{from.UTC(), to.UTC()}, now: now, hosts: map[string][]Interval{}, lossy: map[string][]Interval{},
-		Sources: []Source{}, Losses: []Loss{}, Hooks: []Hook{}, Truncated: len(records) >= MaxCoverage,
+		Interval: Interval{from.UTC(), to.UTC()}, now: now, hosts: map[string][]Interval{}, losing: map[string][]Interval{},
+		Sources: []Source{}, Losses: []Loss{}, Hooks: []Hook{}, Gaps: []Gap{}, Truncated: len(records) >= MaxCoverage,
 	}
-	type sourceKey struct {
-		receiver, host, signal string
-		assurance              witness.Assurance
+	end := to
+	if now.Before(end) {
+		end = now
 	}
-	type hookKey struct{ receiver, host, target string }
-	sources, hooks := map[sourceKey]*Source{}, map[hookKey]Hook{}
+	sources, hooks, beats, all := map[sourceKey]*Source{}, map[hookKey][]state{}, map[hookKey][]pulse{}, incarnations{}
+	receivers := map[string]string{}
 	for i := range records {
 		r := &records[i]
-		receiver := storage.Receiver(r.Source)
+		receiver, ok := receivers[r.Source]
+		if !ok {
+			receiver = storage.Receiver(r.Source)
+			receivers[r.Source] = receiver
+		}
+		all.note(receiverKey{receiver, r.Instance.Host}, r.Source, r.Start)
 		switch {
 		case r.LossStage != "":
-			loss := Loss{Source: r.Source, Host: r.Instance.Host, Stage: r.LossStage, Interval: Interval{r.Start.UTC(), r.End.UTC()}}
-			if r.Lost > 0 {
-				loss.Lost = &r.Lost
-			}
-			c.Losses = append(c.Losses, loss)
-			span := loss.Interval
-			if !span.End.After(span.Start) {
-				span.End = span.Start.Add(1) // a loss at one moment is in what holds the moment
-			}
-			c.lossy[loss.Host] = append(c.lossy[loss.Host], span)
+			c.addLoss(r, own)
 		case r.StatusTarget != "":
-			key := hookKey{receiver, r.Instance.Host, r.StatusTarget}
-			if known, ok := hooks[key]; !ok || !r.End.Before(known.At) {
-				hooks[key] = Hook{r.Source, r.Instance.Host, r.StatusTarget, r.StatusState, r.StatusReason, r.End.UTC()}
-			}
+			key := hookKey{receiver, r.Instance, r.Workload, r.StatusTarget, r.About}
+			hooks[key] = append(hooks[key], state{r.Start, r.Source, r.StatusState, r.StatusReason})
+		case len(r.Kinds) > 0 && r.About != (witness.About{}):
+			key := hookKey{receiver, r.Instance, r.Workload, r.Signal, r.About}
+			beats[key] = append(beats[key], pulse{Interval{r.Start.UTC(), r.End.UTC()}, r.Source, interval(r)})
 		case len(r.Kinds) > 0:
 			key := sourceKey{receiver, r.Instance.Host, r.Signal, r.Assurance}
 			s, ok := sources[key]
@@ -136,45 +181,146 @@ func cover(records []witness.Coverage, from, to, now time.Time) *Coverage {
 				s = &Source{Signal: r.Signal, Host: r.Instance.Host, Assurance: r.Assurance}
 				sources[key] = s
 			}
-			s.beats = append(s.beats, Interval{r.Start.UTC(), r.End.UTC()})
-			for _, kind := range witness.Kinds {
-				if slices.Contains(r.Kinds, kind) && !slices.Contains(s.Kinds, kind) {
-					s.Kinds = append(s.Kinds, kind)
-				}
-			}
-			if !r.End.Before(s.last) {
-				s.last, s.Source = r.End, r.Source
-				s.Interval = interval(r).Seconds()
-				s.ProcessesWatched, s.ProcessesSeen = r.ProcessesWatched, r.ProcessesSeen
-			}
+			s.add(r)
 		}
 	}
 	for _, s := range sources {
-		s.Runs = merge(s.beats, 0)
+		s.Runs = merge(s.Runs)
 		s.Active = now.Sub(s.last) <= Missed*seconds(s.Interval)
 		slices.SortFunc(s.Kinds, func(a, b witness.Kind) int {
 			return cmp.Compare(slices.Index(witness.Kinds, a), slices.Index(witness.Kinds, b))
 		})
 		c.hosts[s.Host] = append(c.hosts[s.Host], s.Runs...)
+		c.Gaps = append(c.Gaps, stops(s.Runs, s.Active, end, Gap{Reason: GapStopped, Source: s.Source, Host: s.Host, whole: true})...)
+		if s.fresh(now) && s.last.Before(end) {
+			c.pending = append(c.pending, Interval{s.last, end})
+		}
 		c.Sources = append(c.Sources, *s)
 	}
-	for host := range c.hosts {
-		c.hosts[host] = merge(c.hosts[host], 0)
-	}
-	for host := range c.lossy {
-		c.lossy[host] = merge(c.lossy[host], 0)
-	}
+	c.receivers = receiverRuns(c.Sources)
+	c.addHooks(hooks, beats, all, own, end)
+	c.spread(end)
 	slices.SortFunc(c.Sources, func(a, b Source) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Signal, b.Signal), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Assurance, b.Assurance))
-	})
-	c.Hooks = append(c.Hooks, slices.Collect(maps.Values(hooks))...)
-	slices.SortFunc(c.Hooks, func(a, b Hook) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Source, b.Source))
 	})
 	slices.SortStableFunc(c.Losses, func(a, b Loss) int {
 		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Stage, b.Stage))
 	})
+	slices.SortFunc(c.Gaps, func(a, b Gap) int {
+		return cmp.Or(ofFindingFirst(a.OfFinding, b.OfFinding), b.Start.Compare(a.Start), b.End.Compare(a.End), cmp.Compare(a.Host, b.Host),
+			cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Target, b.Target),
+			compareParts(a.File, b.File, a.Symbol, b.Symbol))
+	})
 	return c
+}
+
+// add takes in a heartbeat.
+func (s *Source) add(r *witness.Coverage) {
+	s.Runs = append(s.Runs, Interval{r.Start.UTC(), r.End.UTC()})
+	for _, kind := range r.Kinds {
+		if !slices.Contains(s.Kinds, kind) {
+			s.Kinds = append(s.Kinds, kind)
+		}
+	}
+	if !r.End.Before(s.last) {
+		s.last, s.Source = r.End.UTC(), r.Source
+		s.Interval = interval(r).Seconds()
+		s.ProcessesWatched, s.ProcessesSeen = r.ProcessesWatched, r.ProcessesSeen
+	}
+	watched, seen := r.LeastWatched, r.LeastSeen
+	if seen == 0 {
+		watched, seen = r.ProcessesWatched, r.ProcessesSeen
+	}
+	if seen > 0 && (s.LeastSeen == 0 || float64(watched)/float64(seen) < float64(s.LeastWatched)/float64(s.LeastSeen)) {
+		s.LeastWatched, s.LeastSeen = watched, seen
+	}
+}
+
+// fresh says whether the next heartbeat is not due yet: half of an interval late is in time.
+func (s *Source) fresh(now time.Time) bool { return now.Sub(s.last) <= seconds(s.Interval)*3/2 }
+
+// stageThrottled ends the stages of losses by throttling.
+const stageThrottled = ".throttled"
+
+func (c *Coverage) addLoss(r *witness.Coverage, own *Own) {
+	loss := Loss{Source: r.Source, Host: r.Instance.Host, Stage: r.LossStage, Interval: Interval{r.Start.UTC(), r.End.UTC()}}
+	if r.Lost > 0 {
+		loss.Lost = &r.Lost
+	}
+	c.Losses = append(c.Losses, loss)
+	gap := Gap{
+		Interval: loss.Interval, Reason: GapLost, Source: r.Source, Host: loss.Host, Stage: loss.Stage,
+		OfFinding: own.has(&r.About), whole: r.About == (witness.About{}),
+	}
+	if strings.HasSuffix(loss.Stage, stageThrottled) {
+		gap.Reason = GapThrottled
+	}
+	gap.File, gap.Symbol = describe(&r.About)
+	c.Gaps = append(c.Gaps, gap)
+}
+
+// stops are the gaps between runs, and behind the last of what is not active.
+func stops(runs []Interval, active bool, end time.Time, gap Gap) (gaps []Gap) {
+	for i := range runs {
+		gap.Interval = Interval{runs[i].End, end.UTC()}
+		if i+1 < len(runs) {
+			gap.End = runs[i+1].Start
+		} else if active {
+			break
+		}
+		if gap.End.After(gap.Start) {
+			gaps = append(gaps, gap)
+		}
+	}
+	return gaps
+}
+
+// spread sums up over hosts what was watched and what was not until end.
+func (c *Coverage) spread(end time.Time) {
+	unheard := map[string]time.Time{} // by host: since when a source whose next heartbeat is not due has not been heard of
+	intervals := map[receiverKey]time.Duration{}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		if s.fresh(c.now) && s.last.After(unheard[s.Host]) {
+			unheard[s.Host] = s.last
+		}
+		key := receiverKey{storage.Receiver(s.Source), s.Host}
+		intervals[key] = max(intervals[key], seconds(s.Interval))
+	}
+	for host, runs := range c.hosts {
+		runs = merge(runs)
+		c.hosts[host] = runs
+		c.some = append(c.some, runs...)
+		until := end
+		if last, ok := unheard[host]; ok && last.Before(end) {
+			until = last
+		}
+		c.missing = append(c.missing, complement(runs, c.Start, until)...)
+	}
+	everywhere := []Interval{}
+	for i := range c.Gaps {
+		g := &c.Gaps[i]
+		if !g.counts() {
+			continue
+		}
+		span := g.Interval
+		if !span.End.After(span.Start) {
+			span.End = span.Start.Add(1) // a loss at one moment is in what holds the moment
+		}
+		c.lossy = append(c.lossy, span)
+		if !g.End.After(g.Start) {
+			span.Start = span.Start.Add(-intervals[receiverKey{storage.Receiver(g.Source), g.Host}])
+		}
+		if g.Host == "" {
+			everywhere = append(everywhere, span)
+		} else {
+			c.losing[g.Host] = append(c.losing[g.Host], span)
+		}
+	}
+	for host := range c.hosts {
+		c.losing[host] = merge(append(c.losing[host], everywhere...))
+	}
+	c.some, c.missing, c.pending, c.lossy = merge(c.some), merge(c.missing), merge(c.pending), merge(c.lossy)
 }
 
 // interval is how often a source has a heartbeat: as it says, else as long as this one was.
@@ -187,10 +333,14 @@ func interval(r *witness.Coverage) time.Duration {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// merge joins intervals that overlap or have at most a gap between them. It sorts its argument.
-func merge(intervals []Interval, gap time.Duration) []Interval {
+// merge joins intervals that overlap or touch. It sorts its argument, and what it returns is in its place.
+func merge(intervals []Interval) []Interval { return bridge(intervals, 0) }
+
+// bridge joins intervals that overlap or have at most a gap between them. It sorts its argument, and what it returns is in
+// its place.
+func bridge(intervals []Interval, gap time.Duration) []Interval {
 	slices.SortFunc(intervals, func(a, b Interval) int { return a.Start.Compare(b.Start) })
-	merged := []Interval{}
+	merged := intervals[:0]
 	for _, next := range intervals {
 		if last := len(merged) - 1; last >= 0 && !next.Start.After(merged[last].End.Add(gap)) {
 			if next.End.After(merged[last].End) {
@@ -203,22 +353,57 @@ func merge(intervals []Interval, gap time.Duration) []Interval {
 	return merged
 }
 
-// within is how much of [from, to) merged intervals cover.
-func within(merged []Interval, from, to time.Time) time.Duration {
-	var total time.Duration
-	first := sort.Search(len(merged), func(i int) bool { return merged[i].End.After(from) })
-	for _, i := range merged[first:] {
+// intersect is what is in both, which are merged.
+func intersect(a, b []Interval) []Interval {
+	both := []Interval{}
+	for len(a) > 0 && len(b) > 0 {
+		span := Interval{a[0].Start, a[0].End}
+		if b[0].Start.After(span.Start) {
+			span.Start = b[0].Start
+		}
+		if b[0].End.Before(span.End) {
+			span.End = b[0].End
+		}
+		if span.Start.Before(span.End) {
+			both = append(both, span)
+		}
+		if a[0].End.Before(b[0].End) {
+			a = a[1:]
+		} else {
+			b = b[1:]
+		}
+	}
+	return both
+}
+
+// complement is what is in [from, to) and in none of the merged intervals.
+func complement(merged []Interval, from, to time.Time) (rest []Interval) {
+	for _, i := range merged {
 		if !i.Start.Before(to) {
 			break
 		}
-		start, end := i.Start, i.End
-		if start.Before(from) {
-			start = from
+		if i.Start.After(from) {
+			rest = append(rest, Interval{from, i.Start})
 		}
-		if end.After(to) {
-			end = to
+		if i.End.After(from) {
+			from = i.End
 		}
-		total += end.Sub(start)
+	}
+	if from.Before(to) {
+		rest = append(rest, Interval{from, to})
+	}
+	return rest
+}
+
+// within is how much of [from, to) merged intervals cover.
+func within(merged []Interval, from, to time.Time) time.Duration {
+	return length(intersect(merged[sort.Search(len(merged), func(i int) bool { return merged[i].End.After(from) }):], []Interval{{from, to}}))
+}
+
+// length is that of all intervals.
+func length(intervals []Interval) (total time.Duration) {
+	for _, i := range intervals {
+		total += i.End.Sub(i.Start)
 	}
 	return total
 }
@@ -238,46 +423,27 @@ func (c *Coverage) Kinds() []witness.Kind {
 }
 
 // WatchedSeconds is for how long somebody watched, on any host.
-func (c *Coverage) WatchedSeconds() float64 {
-	var all []Interval
-	for _, runs := range c.hosts {
-		all = append(all, runs...)
-	}
-	return within(merge(all, 0), c.Start, c.End).Seconds()
-}
+func (c *Coverage) WatchedSeconds() float64 { return within(c.some, c.Start, c.End).Seconds() }
 
-// Watched says whether [from, to), without what lies ahead of now, was watched.
+// Watched says whether [from, to), a part of the time, was watched. What lies ahead of now is left out, and so is on each
+// host the time since the last heartbeat while the next one is not due: nobody can have said anything of it yet.
 func (c *Coverage) Watched(from, to time.Time) Watched {
 	if to.After(c.now) {
 		to = c.now
 	}
-	if !from.Before(to) {
-		return WatchedNo
-	}
-	full, some := true, false
-	for _, runs := range c.hosts {
-		covered := within(runs, from, to)
-		full = full && covered == to.Sub(from)
-		some = some || covered > 0
-	}
 	switch {
-	case !some:
+	case !from.Before(to):
 		return WatchedNo
-	case full && !c.lossyWithin(from, to):
+	case within(c.some, from, to) == 0 && within(c.pending, from, to) == 0:
+		return WatchedNo
+	case within(c.some, from, to) > 0 && within(c.missing, from, to) == 0 && !c.lossyWithin(from, to):
 		return WatchedYes
 	default:
 		return WatchedPartial
 	}
 }
 
-func (c *Coverage) lossyWithin(from, to time.Time) bool {
-	for _, lossy := range c.lossy {
-		if within(lossy, from, to) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func (c *Coverage) lossyWithin(from, to time.Time) bool { return within(c.lossy, from, to) > 0 }
 
 // Lost is how many events were lost at least in losses that start in [from, to), and whether some are of unknown size.
 func (c *Coverage) Lost(from, to time.Time) (lost uint64, unknown bool) {
@@ -325,9 +491,9 @@ type Collection struct {
 	Posture Posture    `json:"posture"`
 }
 
-// Collect looks up how collection stands now, and what was watched in the last day.
-func Collect(ctx context.Context, reader storage.Reader, tenant string, now time.Time) (Collection, *Coverage, error) {
-	c, err := Cover(ctx, reader, tenant, now.Add(-24*time.Hour), now, now)
+// Collect looks up how collection stands now, and what was watched in the last day, of a finding if own is not nil.
+func Collect(ctx context.Context, reader storage.Reader, tenant string, own *Own, now time.Time) (Collection, *Coverage, error) {
+	c, err := CoverOwn(ctx, reader, tenant, own, now.Add(-24*time.Hour), now, now)
 	if err != nil {
 		return Collection{}, nil, err
 	}
@@ -335,12 +501,15 @@ func Collect(ctx context.Context, reader storage.Reader, tenant string, now time
 	if collection.Posture != PostureNone {
 		return collection, c, nil
 	}
-	before, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{To: now, Limit: 1000})
-	if err != nil {
-		return Collection{}, nil, err
-	}
-	if slices.ContainsFunc(before, func(r witness.Coverage) bool { return len(r.Kinds) > 0 }) {
-		collection.Posture = PostureStopped
+	for _, from := range []time.Time{now.Add(-ScoreSpan), {}} { // storages answer soonest what is not long ago
+		before, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: now, Limit: MaxCoverage})
+		if err != nil {
+			return Collection{}, nil, err
+		}
+		if slices.ContainsFunc(before, func(r witness.Coverage) bool { return len(r.Kinds) > 0 }) {
+			collection.Posture = PostureStopped
+			break
+		}
 	}
 	return collection, c, nil
 }
@@ -355,7 +524,7 @@ func (c *Coverage) collection() Collection {
 		if !s.Active {
 			continue
 		}
-		runs := merge(slices.Clone(s.Runs), Missed*seconds(s.Interval))
+		runs := bridge(slices.Clone(s.Runs), Missed*seconds(s.Interval))
 		if start := runs[len(runs)-1].Start; collection.Since == nil || start.Before(*collection.Since) {
 			collection.Since = &start
 		}
@@ -378,25 +547,16 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 		processes.Value = round(min(1, float64(watched)/float64(seen)))
 		processes.Why = fmt.Sprintf("%d of %d processes are watched now", watched, seen)
 	}
-	var total, lossy time.Duration
-	for i := range c.Sources {
-		s := &c.Sources[i]
-		for _, beat := range s.beats {
-			covered := within([]Interval{beat}, c.Start, c.End)
-			total += covered
-			if within(c.lossy[s.Host], beat.Start, beat.End) > 0 {
-				lossy += covered
-			}
-		}
+	var span, lossy time.Duration
+	for host, runs := range c.hosts {
+		watched := intersect(runs, []Interval{c.Interval})
+		span += length(watched)
+		lossy += length(intersect(watched, c.losing[host]))
 	}
 	loss := score.Factor{Name: "loss", Value: 1, Why: "no loss was reported"}
 	if lossy > 0 {
-		loss.Value = round(1 - lossy.Seconds()/total.Seconds())
-		loss.Why = "the share of heartbeats without a reported loss"
-	}
-	var span time.Duration
-	for _, runs := range c.hosts {
-		span += within(runs, c.Start, c.End)
+		loss.Value = round(1 - lossy.Seconds()/span.Seconds())
+		loss.Why = fmt.Sprintf("%.1f of %.1f hours that were watched are gaps: lost, throttled or suspended", lossy.Hours(), span.Hours())
 	}
 	duration := score.Factor{Name: "duration", Why: "nobody watched in the last 7 days"}
 	if len(c.hosts) > 0 {

@@ -153,7 +153,7 @@ func TestWatched(t *testing.T) {
 		{"the future", []witness.Coverage{beat("a", ago(11), now)}, now, now.Add(time.Hour), WatchedNo},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.want, cover(test.records, ago(60), now, now).Watched(test.from, test.to))
+			assert.Equal(t, test.want, cover(test.records, nil, ago(60), now, now).Watched(test.from, test.to))
 		})
 	}
 }
@@ -182,7 +182,7 @@ func TestCollection(t *testing.T) {
 		{"a hook alone is no heartbeat", []witness.Coverage{{Source: "a/0/b", StatusTarget: "x", StatusState: "attached", Start: ago(1), End: ago(1)}}, Collection{Posture: PostureNone}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := cover(test.records, ago(24*60), now, now).collection()
+			got := cover(test.records, nil, ago(24*60), now, now).collection()
 			assert.Equal(t, test.want, got)
 		})
 	}
@@ -213,7 +213,7 @@ func TestCollectionRemembers(t *testing.T) {
 		{"a heartbeat", []witness.Coverage{beat("a", old, old.Add(time.Minute)), loss("a", old, old, 1)}, PostureStopped},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			collection, coverage, err := Collect(t.Context(), past{records: test.records}, "", now)
+			collection, coverage, err := Collect(t.Context(), past{records: test.records}, "", nil, now)
 			require.NoError(t, err)
 			assert.Equal(t, Collection{Posture: test.want}, collection)
 			assert.Equal(t, WatchedNo, coverage.Watched(ago(60), now))
@@ -223,7 +223,7 @@ func TestCollectionRemembers(t *testing.T) {
 
 func TestCoverageNumber(t *testing.T) {
 	week := func(records ...witness.Coverage) (float64, map[string]float64) {
-		number, factors := cover(records, now.Add(-ScoreSpan), now, now).Number()
+		number, factors := cover(records, nil, now.Add(-ScoreSpan), now, now).Number()
 		values := map[string]float64{}
 		for _, f := range factors {
 			values[f.Name] = f.Value
@@ -245,7 +245,7 @@ func TestNewestHookStands(t *testing.T) {
 	hook := func(state string, at time.Time) witness.Coverage {
 		return witness.Coverage{Source: "a/0/t", StatusTarget: "p", StatusState: state, Start: at, End: at}
 	}
-	c := cover([]witness.Coverage{hook("refused", ago(9)), hook("attached", ago(5)), hook("suspended", ago(7))}, ago(60), now, now)
+	c := cover([]witness.Coverage{hook("refused", ago(9)), hook("attached", ago(5)), hook("suspended", ago(7))}, nil, ago(60), now, now)
 	require.Len(t, c.Hooks, 1)
 	assert.Equal(t, "attached", c.Hooks[0].State)
 }
@@ -334,7 +334,7 @@ func TestMergeKeepsTime(t *testing.T) {
 				want += time.Second
 			}
 		}
-		got := within(merge(intervals, 0), now.Add(time.Duration(from)*time.Second), now.Add(time.Duration(to)*time.Second))
+		got := within(merge(intervals), now.Add(time.Duration(from)*time.Second), now.Add(time.Duration(to)*time.Second))
 		if got != want {
 			t.Fatalf("%s is covered, not %s", want, got)
 		}
