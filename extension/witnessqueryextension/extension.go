@@ -99,7 +99,11 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	if !e.config.loopback() && e.config.AllowInsecure && (!config.TLS.HasValue() || !config.Auth.HasValue()) {
 		e.settings.Logger.Warn("others can reach this API without TLS or without an authenticator (allow_insecure)")
 	}
+	server.DisableGeneralOptionsHandler = true // OPTIONS * is answered as everything else
 	hosts := hostsOf(&config, listener)
+	if !config.TLS.HasValue() {
+		listener = refusals{listener}
+	}
 	api.access = access{roles: e.config.Roles, authenticated: config.Auth.HasValue(), open: hosts == nil}
 	var origins []string
 	if config.CORS.HasValue() {
