@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -110,14 +111,19 @@ type Coverage struct {
 	// Truncated says that there was more than MaxCoverage: the oldest part of the time is missing.
 	Truncated bool
 
-	now       time.Time
-	hosts     map[string][]Interval      // watched, merged
-	receivers map[receiverKey][]Interval // watched, merged
-	some      []Interval                 // watched on some host, merged
-	pending   []Interval                 // since the last heartbeat of sources whose next is not due, merged
-	missing   []Interval                 // not watched on some host that is known, merged
-	lossy     []Interval                 // with a gap that counts, on some host, merged
-	losing    map[string][]Interval      // the same by host, a moment with the heartbeat interval before it, merged
+	now     time.Time
+	hosts   []watchedHost
+	some    []Interval            // watched on some host, merged
+	pending []Interval            // since the last heartbeat of sources whose next is not due, merged
+	missing []Interval            // not watched on some host that is known, merged
+	lossy   []Interval            // with a gap that counts, on some host, merged
+	losing  map[string][]Interval // the same by host, a moment with the heartbeat interval before it, merged
+}
+
+// watchedHost is when a host was watched, merged.
+type watchedHost struct {
+	name string
+	runs []Interval
 }
 
 // Cover looks up what was watched in [from, to), at the time now.
@@ -148,15 +154,15 @@ type sourceKey struct {
 
 func cover(records []witness.Coverage, own *Own, from, to, now time.Time) *Coverage {
 	c := &Coverage{
-		Interval: Interval{from.UTC(), to.UTC()}, now: now, hosts: map[string][]Interval{}, losing: map[string][]Interval{},
+		Interval: Interval{from.UTC(), to.UTC()}, now: now, losing: map[string][]Interval{},
 		Sources: []Source{}, Losses: []Loss{}, Hooks: []Hook{}, Gaps: []Gap{}, Truncated: len(records) >= MaxCoverage,
 	}
 	end := to
 	if now.Before(end) {
 		end = now
 	}
-	sources, hooks, beats, all := map[sourceKey]*Source{}, map[hookKey][]state{}, map[hookKey][]pulse{}, incarnations{}
-	receivers := map[string]string{}
+	sources, receivers := make(map[sourceKey]*Source, len(records)/2), make(map[string]string, len(records)/2)
+	hooks, beats := map[hookKey][]state{}, map[hookKey][]pulse{}
 	for i := range records {
 		r := &records[i]
 		receiver, ok := receivers[r.Source]
@@ -164,7 +170,6 @@ func cover(records []witness.Coverage, own *Own, from, to, now time.Time) *Cover
 			receiver = storage.Receiver(r.Source)
 			receivers[r.Source] = receiver
 		}
-		all.note(receiverKey{receiver, r.Instance.Host}, r.Source, r.Start)
 		switch {
 		case r.LossStage != "":
 			c.addLoss(r, own)
@@ -184,27 +189,25 @@ func cover(records []witness.Coverage, own *Own, from, to, now time.Time) *Cover
 			s.add(r)
 		}
 	}
-	for _, s := range sources {
+	c.Sources = slices.Grow(c.Sources, len(sources))
+	for _, s := range slices.SortedFunc(maps.Values(sources), compareSources) {
 		s.Runs = merge(s.Runs)
 		s.Active = now.Sub(s.last) <= Missed*seconds(s.Interval)
 		slices.SortFunc(s.Kinds, func(a, b witness.Kind) int {
 			return cmp.Compare(slices.Index(witness.Kinds, a), slices.Index(witness.Kinds, b))
 		})
-		c.hosts[s.Host] = append(c.hosts[s.Host], s.Runs...)
 		c.Gaps = append(c.Gaps, stops(s.Runs, s.Active, end, Gap{Reason: GapStopped, Source: s.Source, Host: s.Host, whole: true})...)
 		if s.fresh(now) && s.last.Before(end) {
 			c.pending = append(c.pending, Interval{s.last, end})
 		}
 		c.Sources = append(c.Sources, *s)
 	}
-	c.receivers = receiverRuns(c.Sources)
-	c.addHooks(hooks, beats, all, own, end)
+	if len(hooks) > 0 || len(beats) > 0 {
+		c.addHooks(hooks, beats, incarnationsOf(records, receivers), own, end)
+	}
 	c.spread(end)
-	slices.SortFunc(c.Sources, func(a, b Source) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Signal, b.Signal), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Assurance, b.Assurance))
-	})
 	slices.SortStableFunc(c.Losses, func(a, b Loss) int {
-		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Stage, b.Stage))
+		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Source, b.Source), a.End.Compare(b.End))
 	})
 	slices.SortFunc(c.Gaps, func(a, b Gap) int {
 		return cmp.Or(ofFindingFirst(a.OfFinding, b.OfFinding), b.Start.Compare(a.Start), b.End.Compare(a.End), cmp.Compare(a.Host, b.Host),
@@ -212,6 +215,10 @@ func cover(records []witness.Coverage, own *Own, from, to, now time.Time) *Cover
 			compareParts(a.File, b.File, a.Symbol, b.Symbol))
 	})
 	return c
+}
+
+func compareSources(a, b *Source) int {
+	return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Signal, b.Signal), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Assurance, b.Assurance))
 }
 
 // add takes in a heartbeat.
@@ -277,27 +284,32 @@ func stops(runs []Interval, active bool, end time.Time, gap Gap) (gaps []Gap) {
 
 // spread sums up over hosts what was watched and what was not until end.
 func (c *Coverage) spread(end time.Time) {
-	unheard := map[string]time.Time{} // by host: since when a source whose next heartbeat is not due has not been heard of
-	intervals := map[receiverKey]time.Duration{}
-	for i := range c.Sources {
-		s := &c.Sources[i]
-		if s.fresh(c.now) && s.last.After(unheard[s.Host]) {
-			unheard[s.Host] = s.last
+	for i := 0; i < len(c.Sources); { // which are sorted by host
+		h := watchedHost{name: c.Sources[i].Host, runs: c.Sources[i].Runs}
+		var heard time.Time // when a source of which the next heartbeat is not due was last heard of
+		first := i
+		for ; i < len(c.Sources) && c.Sources[i].Host == h.name; i++ {
+			s := &c.Sources[i]
+			if i > first {
+				h.runs = append(slices.Clip(h.runs), s.Runs...)
+			}
+			if s.fresh(c.now) && s.last.After(heard) {
+				heard = s.last
+			}
 		}
-		key := receiverKey{storage.Receiver(s.Source), s.Host}
-		intervals[key] = max(intervals[key], seconds(s.Interval))
-	}
-	for host, runs := range c.hosts {
-		runs = merge(runs)
-		c.hosts[host] = runs
-		c.some = append(c.some, runs...)
+		if i > first+1 {
+			h.runs = merge(h.runs)
+		}
 		until := end
-		if last, ok := unheard[host]; ok && last.Before(end) {
-			until = last
+		if !heard.IsZero() && heard.Before(end) {
+			until = heard
 		}
-		c.missing = append(c.missing, complement(runs, c.Start, until)...)
+		c.hosts = append(c.hosts, h)
+		c.some = append(c.some, h.runs...)
+		c.missing = append(c.missing, complement(h.runs, c.Start, until)...)
 	}
-	everywhere := []Interval{}
+	var everywhere []Interval
+	var intervals map[receiverKey]time.Duration
 	for i := range c.Gaps {
 		g := &c.Gaps[i]
 		if !g.counts() {
@@ -309,6 +321,9 @@ func (c *Coverage) spread(end time.Time) {
 		}
 		c.lossy = append(c.lossy, span)
 		if !g.End.After(g.Start) {
+			if intervals == nil {
+				intervals = heartbeatIntervals(c.Sources)
+			}
 			span.Start = span.Start.Add(-intervals[receiverKey{storage.Receiver(g.Source), g.Host}])
 		}
 		if g.Host == "" {
@@ -317,10 +332,24 @@ func (c *Coverage) spread(end time.Time) {
 			c.losing[g.Host] = append(c.losing[g.Host], span)
 		}
 	}
-	for host := range c.hosts {
-		c.losing[host] = merge(append(c.losing[host], everywhere...))
+	if len(c.lossy) > 0 {
+		for i := range c.hosts {
+			host := c.hosts[i].name
+			c.losing[host] = merge(append(c.losing[host], everywhere...))
+		}
 	}
 	c.some, c.missing, c.pending, c.lossy = merge(c.some), merge(c.missing), merge(c.pending), merge(c.lossy)
+}
+
+// heartbeatIntervals is how often each receiver of a host has a heartbeat.
+func heartbeatIntervals(sources []Source) map[receiverKey]time.Duration {
+	intervals := map[receiverKey]time.Duration{}
+	for i := range sources {
+		s := &sources[i]
+		key := receiverKey{storage.Receiver(s.Source), s.Host}
+		intervals[key] = max(intervals[key], seconds(s.Interval))
+	}
+	return intervals
 }
 
 // interval is how often a source has a heartbeat: as it says, else as long as this one was.
@@ -396,8 +425,22 @@ func complement(merged []Interval, from, to time.Time) (rest []Interval) {
 }
 
 // within is how much of [from, to) merged intervals cover.
-func within(merged []Interval, from, to time.Time) time.Duration {
-	return length(intersect(merged[sort.Search(len(merged), func(i int) bool { return merged[i].End.After(from) }):], []Interval{{from, to}}))
+func within(merged []Interval, from, to time.Time) (total time.Duration) {
+	first := sort.Search(len(merged), func(i int) bool { return merged[i].End.After(from) })
+	for _, i := range merged[first:] {
+		if !i.Start.Before(to) {
+			break
+		}
+		start, end := i.Start, i.End
+		if start.Before(from) {
+			start = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		total += end.Sub(start)
+	}
+	return total
 }
 
 // length is that of all intervals.
@@ -548,10 +591,11 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 		processes.Why = fmt.Sprintf("%d of %d processes are watched now", watched, seen)
 	}
 	var span, lossy time.Duration
-	for host, runs := range c.hosts {
-		watched := intersect(runs, []Interval{c.Interval})
-		span += length(watched)
-		lossy += length(intersect(watched, c.losing[host]))
+	for _, host := range c.hosts {
+		span += within(host.runs, c.Start, c.End)
+		if losing := c.losing[host.name]; len(losing) > 0 {
+			lossy += length(intersect(intersect(host.runs, []Interval{c.Interval}), losing))
+		}
 	}
 	loss := score.Factor{Name: "loss", Value: 1, Why: "no loss was reported"}
 	if lossy > 0 {

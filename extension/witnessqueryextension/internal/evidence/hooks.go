@@ -86,14 +86,20 @@ func incarnation(source string) uint64 {
 	return n
 }
 
-func (all incarnations) note(key receiverKey, source string, at time.Time) {
-	n := incarnation(source)
-	if all[key] == nil {
-		all[key] = map[uint64]time.Time{}
+// incarnationsOf reads the incarnations from what sources said; receivers are those of all sources.
+func incarnationsOf(records []witness.Coverage, receivers map[string]string) incarnations {
+	all := incarnations{}
+	for i := range records {
+		r := &records[i]
+		key, n := receiverKey{receivers[r.Source], r.Instance.Host}, incarnation(r.Source)
+		if all[key] == nil {
+			all[key] = map[uint64]time.Time{}
+		}
+		if first, ok := all[key][n]; !ok || r.Start.Before(first) {
+			all[key][n] = r.Start
+		}
 	}
-	if first, ok := all[key][n]; !ok || at.Before(first) {
-		all[key][n] = at
-	}
+	return all
 }
 
 // end is when the state that a source told at a time ends because the source was started again, having lost what it knew;
@@ -169,9 +175,10 @@ func describe(about *witness.About) (file *File, symbol *Symbol) {
 }
 
 func (c *Coverage) addHooks(hooks map[hookKey][]state, beats map[hookKey][]pulse, all incarnations, own *Own, end time.Time) {
+	runs := receiverRuns(c.Sources)
 	for key, states := range hooks {
 		about := key.about
-		watched := c.receivers[receiverKey{key.receiver, key.instance.Host}]
+		watched := runs[receiverKey{key.receiver, key.instance.Host}]
 		hook, gaps := key.hook(states, all, own.has(&about), watched, end)
 		c.Hooks, c.Gaps = append(c.Hooks, hook), append(c.Gaps, gaps...)
 	}
