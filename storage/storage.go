@@ -113,6 +113,7 @@ type Writer interface {
 
 // Reader answers.
 type Reader interface {
+	FindingReader
 	ContainmentReader
 	SnapshotReader
 	// Finding returns one finding, or ErrNotFound.
@@ -170,15 +171,18 @@ func Find(host component.Host, id component.ID) (Storage, error) {
 
 // FindingQuery selects findings. Zero members select all.
 type FindingQuery struct {
-	Component string // exact purl without version
-	After     string // only ids behind this one
-	Limit     int    // 0 is 100, at most 1000
+	Component string   // exact purl without version
+	IDs       []string // only these
+	After     string   // only ids behind this one
+	Limit     int      // 0 is 100, at most 1000
 }
 
 // FindingPage is a page of findings. More says that there are others behind the last.
 type FindingPage struct {
 	Findings []witness.Finding
-	More     bool
+	// Changed is when each was put, or first named by a trace, with this content.
+	Changed []time.Time
+	More    bool
 }
 
 // Subject is what a finding is matched against: one symbol, or one module for exec and load, with what is known of it.
@@ -195,6 +199,8 @@ type Subject struct {
 
 // SubjectQuery selects subjects that any of its members selects.
 type SubjectQuery struct {
+	// IDs selects by the subject itself.
+	IDs []string
 	// Finding selects subjects that traces named outright for it.
 	Finding string
 	// Members selects by the member of the frame's symbol, in whatever package and language.

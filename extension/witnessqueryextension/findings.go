@@ -20,7 +20,10 @@ import (
 )
 
 var findingRoutes = []route{
-	{http.MethodGet, "/api/v1/findings", roleRead, []string{"component", "cursor", "limit"}, (*api).listFindings},
+	{
+		http.MethodGet, "/api/v1/findings", roleRead,
+		[]string{"component", "digest", "namespace", "kind", "band", "observed", "changedSince", "sort", "cursor", "limit"}, (*api).listFindings,
+	},
 	{http.MethodGet, "/api/v1/findings/{findingId}", roleRead, nil, (*api).getFinding},
 	{http.MethodPut, "/api/v1/findings/{findingId}", roleWrite, nil, (*api).putFinding},
 	{http.MethodDelete, "/api/v1/findings/{findingId}", roleWrite, nil, (*api).deleteFinding},
@@ -69,57 +72,48 @@ func when(t time.Time) *time.Time {
 	return &t
 }
 
-func (a *api) summarize(c *call, f witness.Finding) (findingEvidence, error) {
-	matches, err := evidence.Match(c.Context(), a.store, &evidence.Question{Tenant: c.principal.Tenant, Finding: f})
-	if err != nil {
-		return findingEvidence{}, err
-	}
-	summary, err := matches.Summary(c.Context(), a.store)
-	if err != nil {
-		return findingEvidence{}, err
-	}
-	result := matches.Score(a.weights, c.now, &summary)
-	return findingEvidence{f, findingSummary{
-		Observed: summary.Hits > 0, Hits: summary.Hits, ByKind: hitsByKind(summary.ByKind),
-		FirstSeen: when(summary.FirstSeen), LastSeen: when(summary.LastSeen), Score: result.Score, Band: result.Band,
-	}}, nil
+func findingEvidenceOf(s *evidence.Summed) findingEvidence {
+	return findingEvidence{s.Finding, findingSummary{
+		Observed: s.Hits > 0, Hits: s.Hits, ByKind: hitsByKind(s.ByKind),
+		FirstSeen: when(s.FirstSeen), LastSeen: when(s.LastSeen), Score: s.Score, Band: s.Band,
+	}}
+}
+
+type findingList struct {
+	AsOf       time.Time         `json:"asOf"`
+	Findings   []findingEvidence `json:"findings"`
+	NextCursor *string           `json:"nextCursor"`
 }
 
 func (a *api) listFindings(c *call) (answer, error) {
-	component, err := c.query.component()
+	query, parameters, err := c.query.findings()
 	if err != nil {
 		return answer{}, err
 	}
-	limit, err := c.query.limit()
-	if err != nil {
-		return answer{}, err
-	}
-	parameters := []string{c.route, c.principal.Tenant, component}
+	parameters = append([]string{c.route, c.principal.Tenant}, parameters...)
+	query.Now = c.now
 	after, err := c.query.cursor(parameters...)
 	if err != nil {
 		return answer{}, err
 	}
-	query := storage.FindingQuery{Component: component, Limit: limit}
 	if after != nil {
-		query.After = after.ID
+		query.Now, query.After = after.AsOf, &evidence.FindingPosition{Key: after.Key, ID: after.ID}
 	}
-	page, err := a.store.Findings(c.Context(), c.principal.Tenant, query)
+	page, err := a.selectFindings(c, query)
+	if errors.Is(err, evidence.ErrTooMany) {
+		return answer{}, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
+			"sort: there are more than %d findings, or too much evidence for them: without sort, or with sort=id, and without filters but component they are listed",
+			a.boards.Limit()))
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	list := struct {
-		Findings   []findingEvidence `json:"findings"`
-		NextCursor *string           `json:"nextCursor"`
-	}{Findings: make([]findingEvidence, 0, len(page.Findings))}
-	for _, f := range page.Findings {
-		item, err := a.summarize(c, f)
-		if err != nil {
-			return answer{}, err
-		}
-		list.Findings = append(list.Findings, item)
+	list := findingList{AsOf: query.Now.UTC(), Findings: make([]findingEvidence, 0, len(page.Findings))}
+	for i := range page.Findings {
+		list.Findings = append(list.Findings, findingEvidenceOf(&page.Findings[i]))
 	}
-	if n := len(page.Findings); page.More && n > 0 {
-		next, err := (&cursor{ID: page.Findings[n-1].ID}).encode(parameters...)
+	if page.Next != nil {
+		next, err := (&cursor{AsOf: query.Now, Key: page.Next.Key, ID: page.Next.ID}).encode(parameters...)
 		if err != nil {
 			return answer{}, err
 		}
@@ -128,13 +122,40 @@ func (a *api) listFindings(c *call) (answer, error) {
 	return answer{http.StatusOK, list}, nil
 }
 
+// selectFindings reads a page of findings by id where nothing else is asked for, however many there are, and else keeps
+// all findings of the tenant to choose from.
+func (a *api) selectFindings(c *call, query *evidence.FindingsQuery) (evidence.FindingsPage, error) {
+	if !query.ByID() {
+		return a.boards.Findings(c.Context(), a.store, c.principal.Tenant, a.weights, query)
+	}
+	stored := storage.FindingQuery{Component: query.Component, Limit: query.Limit}
+	if query.After != nil {
+		stored.After = query.After.ID
+	}
+	page, err := a.store.Findings(c.Context(), c.principal.Tenant, stored)
+	if err != nil {
+		return evidence.FindingsPage{}, err
+	}
+	var found evidence.FindingsPage
+	if found.Findings, err = evidence.Summarize(c.Context(), a.store, c.principal.Tenant, a.weights, query.Now, page.Findings); err != nil {
+		return evidence.FindingsPage{}, err
+	}
+	if n := len(page.Findings); page.More && n > 0 {
+		found.Next = &evidence.FindingPosition{ID: page.Findings[n-1].ID}
+	}
+	return found, nil
+}
+
 func (a *api) getFinding(c *call) (answer, error) {
 	f, err := a.store.Finding(c.Context(), c.principal.Tenant, c.finding)
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := a.summarize(c, f)
-	return answer{http.StatusOK, body}, err
+	summed, err := evidence.Summarize(c.Context(), a.store, c.principal.Tenant, a.weights, c.now, []witness.Finding{f})
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, findingEvidenceOf(&summed[0])}, nil
 }
 
 func (a *api) putFinding(c *call) (answer, error) {

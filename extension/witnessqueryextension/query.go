@@ -12,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/strictjson"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
+	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -165,6 +167,60 @@ func (q *query) component() (string, error) {
 		return "", badRequest(err.Error())
 	}
 	return text, nil
+}
+
+// findings reads what selects and orders findings, and what a cursor of theirs is made for.
+func (q *query) findings() (*evidence.FindingsQuery, []string, error) {
+	var asked evidence.FindingsQuery
+	var err error
+	if asked.Component, err = q.component(); err != nil {
+		return nil, nil, err
+	}
+	asked.Digest, _ = q.text("digest")
+	asked.Namespace, _ = q.text("namespace")
+	if asked.Kinds, err = q.kinds(); err != nil {
+		return nil, nil, err
+	}
+	if bands, given := q.text("band"); given {
+		for _, band := range strings.Split(bands, ",") {
+			if !slices.Contains(score.BandNames, band) {
+				return nil, nil, badRequest("band: is not one of " + strings.Join(score.BandNames, ", "))
+			}
+			asked.Bands = append(asked.Bands, band)
+		}
+		slices.Sort(asked.Bands)
+		asked.Bands = slices.Compact(asked.Bands)
+	}
+	if text, given := q.text("observed"); given {
+		observed := text == "true"
+		if !observed && text != "false" {
+			return nil, nil, badRequest("observed: is not one of true, false")
+		}
+		asked.Observed = &observed
+	}
+	if text, given := q.text("changedSince"); given {
+		if asked.ChangedSince, err = ingest.ParseTime(text); err != nil {
+			return nil, nil, badRequest(fmt.Sprintf("changedSince: %v", err))
+		}
+	}
+	order, given := q.text("sort")
+	switch asked.Order = evidence.Order(order); asked.Order {
+	case evidence.OrderID, evidence.OrderScore, evidence.OrderHits, evidence.OrderRecent:
+	default:
+		if given {
+			return nil, nil, badRequest("sort: is not one of id, score, hits, recent")
+		}
+		asked.Order = evidence.OrderID
+	}
+	if asked.Limit, err = q.limit(); err != nil {
+		return nil, nil, err
+	}
+	observed, _ := q.text("observed")
+	parameters := []string{asked.Component, asked.Digest, asked.Namespace, observed, asked.ChangedSince.String(), string(asked.Order), strings.Join(asked.Bands, ",")}
+	for _, kind := range asked.Kinds {
+		parameters = append(parameters, string(kind))
+	}
+	return &asked, parameters, nil
 }
 
 // bucket reads a length of whole minutes, from one to a day.

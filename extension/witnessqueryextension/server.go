@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
@@ -33,6 +34,7 @@ type api struct {
 	maker     ingest.Maker
 	weights   *score.Weights
 	snapshots snapshots
+	boards    evidence.Boards
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	now       func() time.Time

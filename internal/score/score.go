@@ -28,6 +28,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
@@ -78,34 +79,11 @@ type Result struct {
 // Score is the score of a finding at the time now. It is pure, deterministic and does not depend on the order of inputs.
 // Confidences outside 0..1 are clamped.
 func (w *Weights) Score(now time.Time, inputs []Input) Result {
-	type group struct {
-		artifact string
-		level    finding.Level
-	}
-	strongest := map[group]evidence{}
-	for i := range inputs {
-		e := w.weigh(now, &inputs[i])
-		at := group{inputs[i].Artifact, inputs[i].Level}
-		if have, ok := strongest[at]; !ok || compare(&e, &have) < 0 {
-			strongest[at] = e
-		}
-	}
-	all := make([]evidence, 0, len(strongest))
-	for _, e := range strongest {
-		if e.s > 0 {
-			all = append(all, e)
-		}
-	}
+	all := w.strongest(nil, now, inputs)
 	if len(all) == 0 {
 		return Result{Band: BandNone, BandWhy: w.bandWhy(BandNone, ""), Factors: []Factor{}}
 	}
-	slices.SortFunc(all, func(a, b evidence) int { return compare(&a, &b) })
-	best := &all[0]
-	rest := 1 - best.s
-	for i := range all[1:] { // in a fixed order: floating point products depend on it
-		rest *= 1 - w.Others*all[1+i].s
-	}
-	total := round(1 - rest)
+	best, total := &all[0], w.combine(all)
 	band := w.band(total)
 	return Result{
 		Score: total, Band: band, BandWhy: w.bandWhy(band, best.input.Level),
@@ -113,6 +91,70 @@ func (w *Weights) Score(now time.Time, inputs []Input) Result {
 			Factor{"evidence", round(best.s), "the score of the best evidence alone"},
 			Factor{"corroboration", round(max(0, total-round(best.s))), fmt.Sprintf("added by %s of other levels or artifacts", count(len(all)-1, "piece", "pieces"))}),
 	}
+}
+
+// Value is the score and the band of Score, without what it is made of: for thousands of findings.
+func (w *Weights) Value(now time.Time, inputs []Input) (score float64, band string) {
+	if len(inputs) == 0 {
+		return 0, BandNone
+	}
+	scratch, _ := scratches.Get().(*[]evidence)
+	if scratch == nil {
+		scratch = new([]evidence)
+	}
+	all := w.strongest((*scratch)[:0], now, inputs)
+	if len(all) > 0 {
+		score = w.combine(all)
+	}
+	clear(all[:cap(all)]) // it points to the inputs
+	*scratch = all[:0]
+	scratches.Put(scratch)
+	return score, w.band(score)
+}
+
+var scratches sync.Pool // of *[]evidence
+
+// strongest appends the strongest evidence of each artifact and level, in order. What is worth nothing is left out.
+func (w *Weights) strongest(into []evidence, now time.Time, inputs []Input) []evidence {
+	for i := range inputs {
+		if e := w.weigh(now, &inputs[i]); e.s > 0 {
+			into = append(into, e)
+		}
+	}
+	slices.SortFunc(into, func(a, b evidence) int { return compare(&a, &b) })
+	type group struct {
+		artifact string
+		level    finding.Level
+	}
+	const few = 16
+	var met map[group]struct{}
+	if len(into) > few {
+		met = make(map[group]struct{}, len(into))
+	}
+	kept := into[:0]
+	for i := range into {
+		e := into[i]
+		at := group{e.input.Artifact, e.input.Level}
+		if met != nil {
+			if _, ok := met[at]; ok {
+				continue
+			}
+			met[at] = struct{}{}
+		} else if slices.ContainsFunc(kept, func(other evidence) bool { return at == group{other.input.Artifact, other.input.Level} }) {
+			continue
+		}
+		kept = append(kept, e)
+	}
+	return kept
+}
+
+// combine is the score of strongest, of which there is one at least.
+func (w *Weights) combine(all []evidence) float64 {
+	rest := 1 - all[0].s
+	for i := range all[1:] { // in a fixed order: floating point products depend on it
+		rest *= 1 - w.Others*all[1+i].s
+	}
+	return round(1 - rest)
 }
 
 // evidence is an input with its weights.

@@ -124,3 +124,18 @@ func (Storage) Snapshots(context.Context, string, string, storage.SnapshotQuery)
 func (Storage) Input(context.Context, string, string) ([]byte, error) {
 	return nil, storage.ErrNotFound
 }
+
+// Changes are none: nothing ever changes.
+func (Storage) Changes(context.Context, string, uint64) (storage.Changes, error) {
+	return storage.Changes{Version: 1}, nil
+}
+
+// NamedSubjects is empty.
+func (Storage) NamedSubjects(context.Context, string, []string) ([]storage.NamedSubject, error) {
+	return nil, nil
+}
+
+// SubjectWorkloads is empty.
+func (Storage) SubjectWorkloads(context.Context, string, []string) (map[string][]witness.Workload, error) {
+	return nil, nil
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -31,8 +32,12 @@ func (s *Storage) Finding(ctx context.Context, tenant, id string) (finding witne
 func (s *Storage) Findings(ctx context.Context, tenant string, query storage.FindingQuery) (page storage.FindingPage, err error) {
 	limit := limitOf(query.Limit)
 	err = s.view(ctx, "findings", tenant, func(v *snapshot) error {
-		statement := "SELECT json FROM finding WHERE tenant = ? AND id > ?"
+		statement := "SELECT json, received FROM finding WHERE tenant = ? AND id > ?"
 		args := []any{v.tenant, query.After}
+		if query.IDs != nil {
+			statement += " AND id IN (SELECT value FROM json_each(?))"
+			args = append(args, list(query.IDs))
+		}
 		if query.Component != "" {
 			statement += " AND component = ?"
 			args = append(args, query.Component)
@@ -43,12 +48,13 @@ func (s *Storage) Findings(ctx context.Context, tenant string, query storage.Fin
 				return nil
 			}
 			var encoded sql.RawBytes
-			if err := rows.Scan(&encoded); err != nil {
+			var received int64
+			if err := rows.Scan(&encoded, &received); err != nil {
 				return err
 			}
 			var finding witness.Finding
 			err := json.Unmarshal(encoded, &finding)
-			page.Findings = append(page.Findings, finding)
+			page.Findings, page.Changed = append(page.Findings, finding), append(page.Changed, timeOf(received))
 			return err
 		})
 	})
@@ -88,6 +94,7 @@ func (w *writer) finding(tenant, principal, received int64, finding *witness.Fin
 	if err != nil {
 		return err
 	}
+	w.changes.finding(tenant, finding.ID)
 	return execute(w.putFinding, tenant, finding.ID, finding.Scope, finding.Component, string(encoded), received, principal)
 }
 
@@ -103,6 +110,7 @@ func (s *Storage) DeleteFinding(ctx context.Context, principal storage.Principal
 		if err != nil {
 			return err
 		}
+		s.writer.changes.finding(tenant, id)
 		deleted, err = added(s.writer.deleteFinding, tenant, id)
 		return err
 	})
@@ -135,6 +143,9 @@ func (s *Storage) ReplaceFindings(ctx context.Context, principal storage.Princip
 		if err != nil {
 			return err
 		}
+		if err := s.writer.noteScope(tenant, scope); err != nil {
+			return err
+		}
 		for _, statement := range []*sql.Stmt{s.writer.deleteScope, s.writer.bareScope} {
 			if err := execute(statement, tenant, scope, string(kept)); err != nil {
 				return err
@@ -153,4 +164,123 @@ func (s *Storage) ReplaceFindings(ctx context.Context, principal storage.Princip
 		return fmt.Errorf("replace findings: %w", err)
 	}
 	return nil
+}
+
+// noteScope tells that the findings of a scope may change.
+func (w *writer) noteScope(tenant int64, scope string) error {
+	rows, err := w.scopeFindings.QueryContext(context.Background(), tenant, scope)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // its error is that of Err
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		w.changes.finding(tenant, id)
+	}
+	return rows.Err()
+}
+
+// NamedSubjects implements storage.Reader.
+func (s *Storage) NamedSubjects(ctx context.Context, tenant string, findings []string) ([]storage.NamedSubject, error) {
+	type key struct {
+		finding string
+		subject int64
+	}
+	var named []storage.NamedSubject
+	at := map[key]int{}
+	err := s.view(ctx, "named subjects", tenant, func(v *snapshot) error {
+		workloads := map[int64]set{} // by place in named
+		all := set{}
+		err := v.each(`SELECT j.value, w.subject, w.workload FROM json_each(?2) j
+CROSS JOIN text t ON t.text = j.value
+CROSS JOIN named n ON n.tenant = ?1 AND n.finding = t.id
+CROSS JOIN witness w ON w.id = n.witness GROUP BY 1, 2, 3 ORDER BY 1, 2`, []any{v.tenant, list(findings)}, func(rows *sql.Rows) error {
+			var k key
+			var workload int64
+			if err := rows.Scan(&k.finding, &k.subject, &workload); err != nil {
+				return err
+			}
+			i, ok := at[k]
+			if !ok {
+				i = len(named)
+				at[k] = i
+				named = append(named, storage.NamedSubject{Finding: k.finding, Subject: subjectID(k.subject)})
+				workloads[int64(i)] = set{}
+			}
+			workloads[int64(i)].add(workload)
+			all.add(workload)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		rows, err := v.workloads(all.list())
+		if err != nil {
+			return err
+		}
+		for i := range named {
+			named[i].Workloads = sortedWorkloads(rows, workloads[int64(i)])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for first := 0; first < len(named); {
+		end := first
+		for end < len(named) && named[end].Finding == named[first].Finding {
+			end++
+		}
+		summary, err := s.Summary(ctx, tenant, storage.Filter{Finding: named[first].Finding})
+		if err != nil {
+			return nil, err
+		}
+		for ; first < end; first++ {
+			named[first].Total = summary.BySubject[named[first].Subject]
+		}
+	}
+	return named, nil
+}
+
+func sortedWorkloads(rows map[int64]witness.Workload, ids set) []witness.Workload {
+	found := make([]witness.Workload, 0, len(ids))
+	for id := range ids {
+		found = append(found, rows[id])
+	}
+	slices.SortFunc(found, compareWorkloads)
+	return found
+}
+
+// SubjectWorkloads implements storage.Reader.
+func (s *Storage) SubjectWorkloads(ctx context.Context, tenant string, subjects []string) (map[string][]witness.Workload, error) {
+	found := map[string][]witness.Workload{}
+	err := s.view(ctx, "subject workloads", tenant, func(v *snapshot) error {
+		bySubject, all := map[int64]set{}, set{}
+		err := v.each(`SELECT DISTINCT w.subject, w.workload FROM json_each(?2) j CROSS JOIN witness w ON w.subject = j.value AND w.tenant = ?1`,
+			[]any{v.tenant, list(subjectRows(subjects))}, func(rows *sql.Rows) error {
+				var subject, workload int64
+				err := rows.Scan(&subject, &workload)
+				if bySubject[subject] == nil {
+					bySubject[subject] = set{}
+				}
+				bySubject[subject].add(workload)
+				all.add(workload)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		rows, err := v.workloads(all.list())
+		for subject, ids := range bySubject {
+			found[subjectID(subject)] = sortedWorkloads(rows, ids)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }

@@ -183,6 +183,9 @@ func (w *writer) observation(o *witness.Observation, tenant, principal, received
 	if err := w.index(id, start); err != nil {
 		return false, err
 	}
+	if err := w.note(tenant, id); err != nil {
+		return false, err
+	}
 	for _, finding := range o.FindingIDs {
 		if err := w.name(tenant, principal, finding, id, received); err != nil {
 			return false, err
@@ -204,6 +207,17 @@ func (w *writer) observation(o *witness.Observation, tenant, principal, received
 		note(learnt, keyOfPart(caller, o.Witness.Workload.Image, false), said)
 	}
 	return true, nil
+}
+
+// note tells that the subject of a witness has other totals, and maybe another witness.
+func (w *writer) note(tenant, id int64) error {
+	var subject int64
+	if err := w.conn.QueryRowContext(context.Background(), "SELECT subject FROM witness WHERE id = ?", id).Scan(&subject); err != nil {
+		return err
+	}
+	w.changes.subject(tenant, subject)
+	w.changes.count(tenant, subject)
+	return nil
 }
 
 // index makes the observations of a window findable by witness.
@@ -235,6 +249,7 @@ func (w *writer) name(tenant, principal int64, finding string, id, received int6
 	if err != nil {
 		return err
 	}
+	w.changes.finding(tenant, finding)
 	if err := execute(w.addNamed, tenant, text, id); err != nil {
 		return err
 	}
@@ -317,6 +332,9 @@ func (w *writer) learn(tenant int64, learnt map[learntKey]fact) error {
 		}
 		if err := execute(put, tenant, module.key, part, said.id, said.assurance, said.seen); err != nil {
 			return err
+		}
+		if !ok || said.id != old.id {
+			w.changes.known(tenant, module.key, part, about.isArtifact)
 		}
 		w.known.put(key, said)
 	}

@@ -31,6 +31,7 @@ type writer struct {
 	prepared []*sql.Stmt // all of them
 
 	commits, calls atomic.Uint64
+	changes        *changeLog
 }
 
 // statements are the prepared statements that are no part of interning.
@@ -38,7 +39,7 @@ type statements struct {
 	addObservation, addWindow, addSeen         *sql.Stmt
 	addNamed, nameFinding                      *sql.Stmt
 	findFinding, putFinding, deleteFinding     *sql.Stmt
-	deleteScope, bareScope                     *sql.Stmt
+	deleteScope, bareScope, scopeFindings      *sql.Stmt
 	findReceipt, addReceipt                    *sql.Stmt
 	findArtifactOf, putArtifactOf              *sql.Stmt
 	findComponentOf, putComponentOf            *sql.Stmt
@@ -59,7 +60,7 @@ type job struct {
 }
 
 func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.Time, emptied *atomic.Uint64) (*writer, error) {
-	w := &writer{db: db, conn: conn, now: now, queue: make(chan *job, queueSize), ended: make(chan struct{})}
+	w := &writer{db: db, conn: conn, now: now, queue: make(chan *job, queueSize), ended: make(chan struct{}), changes: newChangeLog()}
 	w.caches = newCaches(cacheLimit, emptied)
 	for _, s := range []struct {
 		into  **sql.Stmt
@@ -78,6 +79,7 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.addSeen, "INSERT INTO seen VALUES (?,?) ON CONFLICT DO NOTHING"},
 		{&w.addNamed, "INSERT INTO named VALUES (?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.nameFinding, "INSERT INTO finding VALUES (?,?,'','',1,?,?,?) ON CONFLICT DO UPDATE SET named = 1 WHERE named = 0"},
+		{&w.scopeFindings, "SELECT id FROM finding WHERE tenant = ? AND scope = ?"},
 		{&w.findFinding, "SELECT 1 FROM finding WHERE tenant = ? AND id = ?"},
 		{&w.putFinding, "INSERT INTO finding VALUES (?,?,?,?,0,?,?,?) ON CONFLICT DO UPDATE SET scope = excluded.scope, component = excluded.component, json = excluded.json, received = excluded.received, principal = excluded.principal WHERE json <> excluded.json"},
 		{&w.deleteFinding, "DELETE FROM finding WHERE tenant = ? AND id = ?"},
@@ -223,6 +225,7 @@ func (w *writer) group(first *job) {
 	}
 	w.commits.Add(1)
 	w.calls.Add(uint64(len(doing)))
+	w.changes.publish()
 	for _, j := range doing {
 		if j.then != nil {
 			j.then()

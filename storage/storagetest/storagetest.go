@@ -76,6 +76,9 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"snapshots come in pages", snapshotPages},
 		{"snapshots are a tenant's", snapshotTenants},
 		{"snapshots outlive their finding and a restart", snapshotsStay},
+		{"changes are told to those who keep answers", changes},
+		{"named subjects and workloads of many", namedSubjects},
+		{"findings are selected by id", findingsByID},
 		{"a closed storage says so", closed},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(newBench(t, open, reopen)) })

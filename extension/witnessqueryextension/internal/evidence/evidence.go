@@ -4,6 +4,7 @@
 package evidence
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -111,7 +112,45 @@ func (m *Matches) Summary(ctx context.Context, reader storage.Reader) (storage.S
 	if m.Empty() {
 		return storage.Summary{}, nil
 	}
-	return reader.Summary(ctx, m.tenant, m.filter)
+	summary, err := reader.Summary(ctx, m.tenant, m.filter)
+	if err != nil {
+		return storage.Summary{}, err
+	}
+	m.restrict(&summary)
+	return summary, nil
+}
+
+// restrict takes out of a summary what traces named the finding for although it is none of its evidence: a version that
+// is not affected. How many places it was seen in stays as it is.
+func (m *Matches) restrict(summary *storage.Summary) {
+	other := false
+	for id := range summary.BySubject {
+		if _, ok := m.subjects[id]; !ok {
+			delete(summary.BySubject, id)
+			other = true
+		}
+	}
+	if !other {
+		return
+	}
+	summary.Hits, summary.ByKind, summary.ByAssurance = 0, map[witness.Kind]uint64{}, map[witness.Assurance]uint64{}
+	summary.FirstSeen, summary.LastSeen = time.Time{}, time.Time{}
+	for id, total := range summary.BySubject {
+		s := m.subjects[id]
+		summary.Hits = plus(summary.Hits, total.Hits)
+		summary.ByKind[s.Kind] = plus(summary.ByKind[s.Kind], total.Hits)
+		for assurance, hits := range map[witness.Assurance]uint64{witness.Measured: total.Measured, witness.Asserted: total.Hits - total.Measured} {
+			if hits > 0 {
+				summary.ByAssurance[assurance] = plus(summary.ByAssurance[assurance], hits)
+			}
+		}
+		if summary.FirstSeen.IsZero() || total.FirstSeen.Before(summary.FirstSeen) {
+			summary.FirstSeen = total.FirstSeen
+		}
+		if total.LastSeen.After(summary.LastSeen) {
+			summary.LastSeen = total.LastSeen
+		}
+	}
 }
 
 // Witnesses returns a page of the evidence.
@@ -154,35 +193,42 @@ func (m *Matches) inputs(w *score.Weights, summary *storage.Summary) []score.Inp
 		if !ok {
 			continue
 		}
-		measured := min(total.Measured, total.Hits)
-		if s.own == nil {
-			measured = 0 // measured or not, only the claim ties it to the finding
-		}
-		for _, part := range []struct {
-			assurance witness.Assurance
-			hits      uint64
-			last      time.Time
-			match     finding.Match
-		}{
-			{witness.Measured, measured, total.LastMeasured, s.Match(false)},
-			{witness.Asserted, total.Hits - measured, total.LastSeen, s.Match(true)},
-		} {
-			if part.hits == 0 {
-				continue
-			}
-			inputs = append(inputs, score.Input{
-				Level: part.match.Level, Version: part.match.Version, Symbol: part.match.Symbol,
-				Source:    w.SourceConfidence(&s.Frame, s.Kind, part.assurance),
-				Identity:  w.IdentityConfidence(s.Artifact.Method),
-				Assurance: part.assurance, LastSeen: part.last, Hits: part.hits, Hosts: total.Hosts, Images: total.Images,
-				Artifact: artifactKey(&s), Subject: id,
-			})
-		}
+		inputs = appendInputs(inputs, w, &s.Subject, s.own, s.claimed, &total)
 	}
 	return inputs
 }
 
-func artifactKey(s *Subject) string {
+// appendInputs appends what a subject weighs that answers a finding by itself (own), because traces say so (claimed), or
+// both.
+func appendInputs(inputs []score.Input, w *score.Weights, s *storage.Subject, own, claimed *finding.Match, total *storage.SubjectTotal) []score.Input {
+	measured := min(total.Measured, total.Hits)
+	if own == nil {
+		measured = 0 // measured or not, only the claim ties it to the finding
+	}
+	for _, part := range [2]struct {
+		assurance witness.Assurance
+		hits      uint64
+		last      time.Time
+		match     *finding.Match
+	}{
+		{witness.Measured, measured, total.LastMeasured, cmp.Or(own, claimed)},
+		{witness.Asserted, total.Hits - measured, total.LastSeen, cmp.Or(claimed, own)},
+	} {
+		if part.hits == 0 {
+			continue
+		}
+		inputs = append(inputs, score.Input{
+			Level: part.match.Level, Version: part.match.Version, Symbol: part.match.Symbol,
+			Source:    w.SourceConfidence(&s.Frame, s.Kind, part.assurance),
+			Identity:  w.IdentityConfidence(s.Artifact.Method),
+			Assurance: part.assurance, LastSeen: part.last, Hits: part.hits, Hosts: total.Hosts, Images: total.Images,
+			Artifact: artifactKey(s), Subject: s.ID,
+		})
+	}
+	return inputs
+}
+
+func artifactKey(s *storage.Subject) string {
 	switch {
 	case s.Artifact.Digest != "":
 		return s.Artifact.Digest
