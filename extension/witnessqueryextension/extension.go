@@ -76,6 +76,9 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	if api.snapshots, err = newSnapshots(&e.config.Snapshots, &e.config.Canonicalization, e.settings.BuildInfo.Version); err != nil {
 		return err
 	}
+	if api.document, err = withNow(openAPI); err != nil {
+		return err
+	}
 	if api.limits, err = newLimits(e.config.RateLimit, e.config.MaxConcurrentRequests); err != nil {
 		return err
 	}

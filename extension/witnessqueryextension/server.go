@@ -40,8 +40,9 @@ type api struct {
 	now       func() time.Time
 	access    access
 	limits    limits
-	// deterministic says that the query parameter now is taken.
+	// deterministic says that the query parameter now is taken; document is the OpenAPI document then.
 	deterministic bool
+	document      json.RawMessage
 	imports       imports
 	watchLists    watchLists
 	backingUp     sync.Mutex // while a backup is made
@@ -96,15 +97,6 @@ const (
 	roleWrite role = "write"
 	roleAdmin role = "admin"
 )
-
-// takesNow reports whether the answer of a route depends on the time it is asked at: what reads, and what makes a
-// snapshot of what is read.
-func (r *route) takesNow() bool {
-	return r.method == http.MethodGet || strings.HasSuffix(r.template, "/snapshots")
-}
-
-// parameterNow is a query parameter that stands for the time of the request, with deterministic_time.
-const parameterNow = "now"
 
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"

@@ -296,6 +296,9 @@ func (a *api) getTraces(c *call) (answer, error) {
 	now := c.now
 	question := evidence.Question{Tenant: c.principal.Tenant}
 	query := storage.WitnessQuery{AsOf: now}
+	if c.replayed {
+		query.AsOf = time.Time{} // when a row was stored is not part of what it says
+	}
 	var err error
 	if question.From, question.To, err = c.query.span(); err != nil {
 		return answer{}, err
@@ -355,7 +358,7 @@ func (a *api) getTraces(c *call) (answer, error) {
 		return answer{}, err
 	}
 	body := traces{
-		FindingID: c.finding, AsOf: query.AsOf.UTC(), Summary: summaryOf(matches, &total),
+		FindingID: c.finding, AsOf: now, Summary: summaryOf(matches, &total),
 		Traces: make([]trace, 0, len(page.Witnesses)), Contradictions: []struct{}{},
 	}
 	for i := range page.Witnesses {
@@ -369,6 +372,9 @@ func (a *api) getTraces(c *call) (answer, error) {
 		body.NextCursor = &next
 	}
 	own := evidence.OwnOf(&question.Finding, matches)
+	if !query.AsOf.IsZero() {
+		body.AsOf = query.AsOf.UTC()
+	}
 	var coverage *evidence.Coverage
 	if body.Collection, coverage, err = evidence.Collect(c.Context(), a.store, c.principal.Tenant, own, now); err != nil {
 		return answer{}, err

@@ -307,10 +307,18 @@ func (s *Storage) HotSymbols(ctx context.Context, tenant string, query storage.H
 		ids := slices.SortedFunc(maps.Keys(bySubject), func(a, b int64) int {
 			return cmp.Or(cmp.Compare(bySubject[b], bySubject[a]), cmp.Compare(a, b))
 		})
-		subjects, err := v.subjects(ids[:min(len(ids), limit)])
+		last := min(len(ids), limit)
+		for ties := last + maxTies; last < min(len(ids), ties) && bySubject[ids[last]] == bySubject[ids[limit-1]]; {
+			last++
+		}
+		subjects, err := v.subjects(ids[:last])
 		for _, subject := range subjects {
 			hot = append(hot, storage.HotSymbol{Subject: subject, Hits: bySubject[subjectRow(subject.ID)]})
 		}
+		slices.SortFunc(hot, func(a, b storage.HotSymbol) int {
+			return cmp.Or(cmp.Compare(b.Hits, a.Hits), compareSubjects(&a.Subject, &b.Subject))
+		})
+		hot = hot[:min(len(hot), limit)]
 		return err
 	})
 	if err != nil {
