@@ -370,5 +370,12 @@ func Receiver(source string) string {
 // StageCoverageLimit is the stage of the loss that a backend tells for a day of which a source told more than it keeps.
 const StageCoverageLimit = "storage.coverage_limit"
 
+// BehindHorizon is the Refusal.Reason of an observation whose window was rolled up, so that nobody can say whether it is
+// new; StageBehindHorizon the stage of the loss that it is.
+const (
+	BehindHorizon      = "witness.window.start: is behind the dedupe horizon"
+	StageBehindHorizon = "storage.behind_horizon"
+)
+
 // PostSource is the installation id in the sources of posted traces: post/<digest of principal, finding and key>/http.
 const PostSource = "post"

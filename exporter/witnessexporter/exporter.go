@@ -24,6 +24,7 @@ const (
 	reasonID        = "id"
 	reasonMalformed = "malformed"
 	reasonAhead     = "ahead"
+	reasonHorizon   = "horizon"
 	reasonStorage   = "storage"
 )
 
@@ -60,12 +61,13 @@ type contents struct {
 	containment  []witness.Containment
 	ignored      int
 	refused      map[string]int // by reason
+	losses       losses         // with the refused observations
 }
 
 // decode reads a batch. A record that cannot be read is counted and loses no neighbour. now is for what is ahead of it;
 // observations that are ahead are left to the storage.
 func decode(logs plog.Logs, now time.Time) contents {
-	c := contents{refused: map[string]int{}}
+	c := contents{refused: map[string]int{}, losses: losses{}}
 	for _, resourceLogs := range logs.ResourceLogs().All() {
 		resource := resourceLogs.Resource().Attributes()
 		for _, scopeLogs := range resourceLogs.ScopeLogs().All() {
@@ -74,8 +76,10 @@ func decode(logs plog.Logs, now time.Time) contents {
 					switch observation, err := witness.ObservationOf(resource, record); {
 					case errors.Is(err, witness.ErrID):
 						c.refused[reasonID]++
+						c.losses.add(&observation, stages[reasonID])
 					case err != nil || slices.ContainsFunc(observation.FindingIDs, notAnID):
 						c.refused[reasonMalformed]++
+						c.losses.add(readable(observation, resource, record), stages[reasonMalformed])
 					default:
 						c.observations = append(c.observations, observation)
 					}
@@ -97,8 +101,10 @@ func decode(logs plog.Logs, now time.Time) contents {
 					c.ignored++
 				case err != nil:
 					c.refused[reasonMalformed]++
+					c.losses.coverageRefused(resource, record, reasonMalformed)
 				case coverage.End.After(now.Add(storage.MaxAhead)):
 					c.refused[reasonAhead]++
+					c.losses.coverageRefused(resource, record, reasonAhead)
 				default:
 					c.coverage = append(c.coverage, coverage)
 				}
@@ -133,8 +139,23 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 		e.telemetry.WitnessExporterStoredObservations.Add(ctx, int64(written.Stored))
 		e.telemetry.WitnessExporterDuplicateObservations.Add(ctx, int64(written.Duplicates))
 		for _, refusal := range written.Refused {
-			c.refused[reasonOf(&c.observations[refusal.Index], now)]++
+			refused := &c.observations[refusal.Index]
+			reason := reasonOf(refused, refusal.Reason, now)
+			c.refused[reason]++
+			c.losses.add(refused, stages[reason])
 		}
+	}
+	lost := c.losses.coverage(now)
+	if !storage.Vouched(ctx) {
+		for i := range lost {
+			lost[i].Assurance = witness.Asserted
+		}
+	}
+	if len(lost) > 0 {
+		if err := e.storage.WriteCoverage(ctx, principal, lost); err != nil {
+			return err
+		}
+		e.telemetry.WitnessExporterLosses.Add(ctx, int64(len(lost)))
 	}
 	if len(c.coverage) > 0 {
 		if err := e.storage.WriteCoverage(ctx, principal, c.coverage); err != nil {
@@ -153,7 +174,7 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 		return nil
 	}
 	fields := make([]zap.Field, 0, len(c.refused))
-	for _, reason := range []string{reasonID, reasonMalformed, reasonAhead, reasonStorage} {
+	for _, reason := range []string{reasonID, reasonMalformed, reasonAhead, reasonHorizon, reasonStorage} {
 		if n := c.refused[reason]; n > 0 {
 			e.telemetry.WitnessExporterRefusedRecords.Add(ctx, int64(n), metric.WithAttributes(attribute.String("reason", reason)))
 			fields = append(fields, zap.Int(reason, n))
@@ -167,7 +188,10 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 func notAnID(id string) bool { return finding.ValidateID(id) != nil }
 
 // reasonOf is why the storage refused an observation that ObservationOf had let pass.
-func reasonOf(o *witness.Observation, now time.Time) string {
+func reasonOf(o *witness.Observation, reason string, now time.Time) string {
+	if reason == storage.BehindHorizon {
+		return reasonHorizon
+	}
 	if limit := now.Add(storage.MaxAhead); o.LastSeen.After(limit) || o.WindowStart.After(limit) {
 		return reasonAhead
 	}

@@ -229,7 +229,25 @@ func TestBadRecordsLoseNoNeighbour(t *testing.T) {
 	assert.EqualValues(t, 3, stored(t, database, "").Hits, "1, 6 and 7 are good")
 	coverage, err := database.Coverage(context.Background(), "", storage.CoverageQuery{})
 	require.NoError(t, err)
-	assert.Empty(t, coverage)
+	type told struct {
+		source, host, stage string
+		lost                uint64
+		assurance           witness.Assurance
+	}
+	var losses []told
+	for _, c := range coverage {
+		losses = append(losses, told{c.Source, c.Instance.Host, c.LossStage, c.Lost, c.Assurance})
+		assert.WithinDuration(t, time.Now(), c.Start, 3*time.Minute)
+		assert.LessOrEqual(t, c.End.Sub(c.Start), time.Minute)
+	}
+	assert.ElementsMatch(t, []told{
+		{all[0].Source, "node-1", "exporter.id", 1, witness.Measured},
+		{all[0].Source, "node-1", "exporter.malformed", 3, witness.Measured},
+		{unknownSource, "", "exporter.malformed", 2, witness.Asserted},
+		{all[0].Source, "node-1", "exporter.ahead", 1, witness.Measured},
+		{secret, "", "exporter.ahead", 1, witness.Asserted},
+	}, losses, "one loss for each source and stage")
+	metadatatest.AssertEqualWitnessExporterLosses(t, telemetry, []metricdata.DataPoint[int64]{{Value: 5}}, ignore...)
 	point := func(reason string, n int64) metricdata.DataPoint[int64] {
 		return metricdata.DataPoint[int64]{Value: n, Attributes: attribute.NewSet(attribute.String("reason", reason))}
 	}
@@ -238,6 +256,56 @@ func TestBadRecordsLoseNoNeighbour(t *testing.T) {
 	entries := logged.FilterMessage("Refused records that cannot be stored").All()
 	require.Len(t, entries, 1, "one line a batch")
 	assert.Equal(t, map[string]any{"id": int64(1), "malformed": int64(6), "ahead": int64(2)}, entries[0].ContextMap())
+}
+
+func TestLossesAreBounded(t *testing.T) {
+	l := losses{}
+	now := time.Date(2026, 11, 22, 12, 0, 30, 0, time.UTC)
+	for i := range 10 * maxLosses {
+		o := observations(1)[0]
+		o.Source = fmt.Sprint(i)
+		o.Instance.Host = fmt.Sprint(i % 3)
+		l.add(&o, "x")
+	}
+	told := l.coverage(now)
+	require.Len(t, told, maxLosses+1)
+	total := uint64(0)
+	for _, c := range told {
+		total += c.Lost
+		require.NoError(t, c.Validate())
+	}
+	assert.EqualValues(t, 10*maxLosses, total)
+	assert.Empty(t, told[len(told)-1].Instance.Host, "of several hosts none")
+	l = losses{}
+	l.add(&witness.Observation{}, "x")
+	assert.Equal(t, []witness.Coverage{{Source: unknownSource, LossStage: "x", Lost: 1, Assurance: witness.Asserted, Start: now.Truncate(time.Minute), End: now.Truncate(time.Minute)}}, l.coverage(now))
+}
+
+func TestBehindTheHorizonIsALoss(t *testing.T) {
+	_, database := startStorage(t)
+	o := observations(2)
+	exporter := startExporter(t, exportertest.NewNopSettings(NewFactory().Type()), host{storageID: &offering{storage: &rolled{Storage: database}}})
+	for range 2 {
+		require.NoError(t, exporter.ConsumeLogs(context.Background(), logsOf(o...)))
+	}
+	coverage, err := database.Coverage(context.Background(), "", storage.CoverageQuery{})
+	require.NoError(t, err)
+	require.Len(t, coverage, 1, "delivered again it is the same loss")
+	assert.Equal(t, storage.StageBehindHorizon, coverage[0].LossStage)
+	assert.Equal(t, o[0].Source, coverage[0].Source)
+	assert.True(t, o[0].WindowStart.Equal(coverage[0].Start))
+	assert.True(t, o[0].WindowEnd.Equal(coverage[0].End))
+	assert.EqualValues(t, o[0].Hits+o[1].Hits, coverage[0].Lost)
+}
+
+// rolled is a storage that takes no observations any more.
+type rolled struct{ storage.Storage }
+
+func (rolled) WriteObservations(_ context.Context, batch storage.Batch) (w storage.Written, err error) {
+	for i := range batch.Observations {
+		w.Refused = append(w.Refused, storage.Refusal{Index: i, Reason: storage.BehindHorizon})
+	}
+	return w, nil
 }
 
 // auth is what an authenticator says of a request.
@@ -321,7 +389,7 @@ func (f *failing) WriteObservations(ctx context.Context, batch storage.Batch) (s
 type offering struct {
 	component.StartFunc
 	component.ShutdownFunc
-	storage *failing
+	storage storage.Storage
 }
 
 func (o *offering) Storage() storage.Storage { return o.storage }

@@ -30,6 +30,7 @@ type TelemetryBuilder struct {
 	WitnessExporterCoverage              metric.Int64Counter
 	WitnessExporterDuplicateObservations metric.Int64Counter
 	WitnessExporterIgnoredRecords        metric.Int64Counter
+	WitnessExporterLosses                metric.Int64Counter
 	WitnessExporterRefusedRecords        metric.Int64Counter
 	WitnessExporterStoredObservations    metric.Int64Counter
 	WitnessExporterUnvouchedObservations metric.Int64Counter
@@ -85,6 +86,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.WitnessExporterIgnoredRecords, err = builder.meter.Int64Counter(
 		"otelcol_witness_exporter_ignored_records",
 		metric.WithDescription("Records that are neither observation, coverage nor containment, as raw events and other people's logs. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessExporterLosses, err = builder.meter.Int64Counter(
+		"otelcol_witness_exporter_losses",
+		metric.WithDescription("Losses that were written for refused observations, one for each source, stage and batch. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)

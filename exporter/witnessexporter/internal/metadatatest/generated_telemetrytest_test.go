@@ -23,6 +23,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.WitnessExporterCoverage.Add(context.Background(), 1)
 	tb.WitnessExporterDuplicateObservations.Add(context.Background(), 1)
 	tb.WitnessExporterIgnoredRecords.Add(context.Background(), 1)
+	tb.WitnessExporterLosses.Add(context.Background(), 1)
 	tb.WitnessExporterRefusedRecords.Add(context.Background(), 1)
 	tb.WitnessExporterStoredObservations.Add(context.Background(), 1)
 	tb.WitnessExporterUnvouchedObservations.Add(context.Background(), 1)
@@ -36,6 +37,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessExporterIgnoredRecords(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessExporterLosses(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessExporterRefusedRecords(t, testTel,
