@@ -25,6 +25,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadatatest"
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/storage/none"
@@ -54,10 +55,11 @@ func newServer(t testing.TB, store storage.Storage) *server {
 	})
 	core, logs := observer.New(zapcore.DebugLevel)
 	weights := score.DefaultWeights()
+	controls := containment.DefaultWeights()
 	made, err := newSnapshots(&SnapshotsConfig{}, &config, "v0.0.0-test")
 	require.NoError(t, err)
 	a := &api{
-		weights: &weights, snapshots: made,
+		weights: &weights, controls: &controls, snapshots: made,
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
 		telemetry: builder, logger: zap.New(core), now: time.Now,
 	}

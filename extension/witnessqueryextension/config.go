@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	Score score.Weights `mapstructure:"score"`
 	// Snapshots says how snapshots are signed. Default: not at all.
 	Snapshots SnapshotsConfig `mapstructure:"snapshots"`
+	// Containment are the weights of the controls in a blast radius. Default: those of containment.DefaultWeights.
+	Containment containment.Weights `mapstructure:"containment"`
 	// AllowInsecure permits an endpoint that others can reach without TLS and an authenticator. Default: false.
 	AllowInsecure bool `mapstructure:"allow_insecure"`
 	// Roles says who may do what. Default: who is authenticated reads and writes.

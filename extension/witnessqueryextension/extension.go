@@ -70,7 +70,7 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 		return fmt.Errorf("canonicalization: %w", err)
 	}
 	api := &api{
-		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, weights: &e.config.Score, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
+		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, weights: &e.config.Score, controls: &e.config.Containment, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
 		deterministic: e.config.DeterministicTime,
 	}
 	if api.snapshots, err = newSnapshots(&e.config.Snapshots, &e.config.Canonicalization, e.settings.BuildInfo.Version); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 )
@@ -43,6 +44,7 @@ func createDefaultConfig() component.Config {
 		Canonicalization: canon.NewDefaultConfig(),
 		Window:           defaultWindow,
 		Score:            score.DefaultWeights(),
+		Containment:      containment.DefaultWeights(),
 
 		RateLimit:             RateLimitConfig{RequestsPerSecond: defaultRate, Burst: defaultBurst},
 		MaxConcurrentRequests: defaultConcurrent,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 )
 
@@ -23,6 +24,15 @@ type scored struct {
 	NotProbeable []evidence.Hook `json:"notProbeable"`
 	Model        string          `json:"model"`
 	// ConfigDigest is that of the weights.
+	ConfigDigest string `json:"configDigest"`
+	// Containment is beside the score and never in it.
+	Containment scoredContainment `json:"containment"`
+}
+
+// scoredContainment is what could be reached if the finding's code were abused, and how that is judged.
+type scoredContainment struct {
+	evidence.Containment
+	Model        string `json:"model"`
 	ConfigDigest string `json:"configDigest"`
 }
 
@@ -52,5 +62,10 @@ func (a *api) getScore(c *call) (answer, error) {
 	}
 	body.Coverage, body.CoverageFactors = coverage.Number()
 	body.NotProbeable = ofFinding(coverage.NotProbeable())
+	reach, err := matches.Contain(c.Context(), a.store, &f, a.controls)
+	if err != nil {
+		return answer{}, err
+	}
+	body.Containment = scoredContainment{reach, containment.Model, a.controls.Digest()}
 	return answer{http.StatusOK, body}, nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/storage"
@@ -33,6 +34,7 @@ type api struct {
 	store     storage.Storage
 	maker     ingest.Maker
 	weights   *score.Weights
+	controls  *containment.Weights
 	snapshots snapshots
 	boards    evidence.Boards
 	telemetry *metadata.TelemetryBuilder
@@ -101,7 +103,7 @@ const (
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
 
-var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, watchRoutes, importRoutes, adminRoutes, snapshotRoutes, documentRoutes)
+var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, watchRoutes, signalRoutes, importRoutes, adminRoutes, snapshotRoutes, documentRoutes)
 
 // pathParameters check the parameters of paths, by name.
 var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID, "importId": validateImportID, "sha256": validateDigest, "digest": validateDigest}
