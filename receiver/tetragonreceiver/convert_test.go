@@ -1,6 +1,7 @@
 package tetragonreceiver
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -742,6 +743,64 @@ func TestThrottling(t *testing.T) {
 		}
 	}
 	assert.Equal(t, [][]time.Time{{at(11), at(20)}, {at(20), at(30)}}, gaps)
+}
+
+// TestThrottlingInTheCapture looks at what a real agent told: two cgroups that were throttled, and one of them once more, of
+// which it did not tell the start; and the rate limit of its file.
+func TestThrottlingInTheCapture(t *testing.T) {
+	_, b := convertAll(options{}, fileEvents(t, "throttled")...)
+	type said struct{ what, state, start, end string }
+	var all []said
+	clock := func(t time.Time) string { return t.UTC().Format("15:04:05.000") }
+	for _, c := range spoken(t, b.logs) {
+		all = append(all, said{cmp.Or(c.LossStage, c.StatusTarget), c.StatusState, clock(c.Start), clock(c.End)})
+		assert.Equal(t, "lab-guest", c.Instance.Host)
+		if c.StatusTarget != "" {
+			assert.Equal(t, witness.ReasonThrottled, c.StatusReason)
+		}
+		assert.Equal(t, map[bool]uint64{true: 346}[c.LossStage == stageRateLimit], c.Lost)
+	}
+	assert.ElementsMatch(t, []said{
+		{"cgroup/execd.service", "suspended", "16:56:21.992", "16:56:21.992"},
+		{"cgroup/session-1.scope", "suspended", "16:56:22.533", "16:56:22.533"},
+		{stageThrottled, "", "16:56:21.992", "16:56:26.455"},
+		{"cgroup/execd.service", "attached", "16:56:26.455", "16:56:26.455"},
+		{stageThrottled, "", "16:56:22.533", "16:56:38.456"},
+		{"cgroup/session-1.scope", "attached", "16:56:38.456", "16:56:38.456"},
+		{stageThrottled, "", "16:56:26.455", "16:57:07.455"},
+		{"cgroup/execd.service", "attached", "16:57:07.455", "16:57:07.455"},
+		{stageRateLimit, "", "16:56:21.240", "16:57:21.240"},
+	}, all)
+}
+
+// A stream that ends leaves open whether its cgroups are still throttled: the agent may have been started again.
+func TestThrottlingEndsWithTheStream(t *testing.T) {
+	at := func(second int) time.Time { return time.Date(2026, 11, 22, 10, 0, second, 0, time.UTC) }
+	start, stop := tetragon.ThrottleType_THROTTLE_START, tetragon.ThrottleType_THROTTLE_STOP
+	c, b := convertAll(options{})
+	c.ledger.reconnect(b, at(0))
+	c.convert(b, throttle(start, "a.scope", at(1)), at(1), "")
+	c.ledger.beat(b, at(5), at(5)) // the stream ends
+	c.ledger.reconnect(b, at(10))
+	c.ledger.beat(b, at(20), at(20))
+	var told []string
+	for _, one := range spoken(t, b.logs) {
+		if one.StatusTarget != "" {
+			told = append(told, one.StatusState+" "+one.StatusReason)
+		}
+	}
+	assert.Equal(t, []string{"suspended throttled", "unavailable disconnected"}, told)
+	gaps := func() (all [][]time.Time) {
+		for _, one := range spoken(t, b.logs) {
+			if one.LossStage == stageThrottled {
+				all = append(all, []time.Time{one.Start, one.End})
+			}
+		}
+		return all
+	}
+	assert.Equal(t, [][]time.Time{{at(1), at(5)}}, gaps(), "nothing is lost that nobody knows of")
+	c.convert(b, throttle(stop, "a.scope", at(21)), at(21), "")
+	assert.Equal(t, []time.Time{at(10), at(21)}, gaps()[1], "until it is known")
 }
 
 // TestThrottledUsers has two cgroups of the same name once the user ids are gone.

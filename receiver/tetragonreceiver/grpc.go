@@ -1,9 +1,12 @@
 package tetragonreceiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +50,7 @@ type sensors struct {
 	// lost is since when nobody listens; zero before the first stream and during one.
 	lost    time.Time
 	streams int
-	states  map[string]string // of policies, as last told
+	states  map[string]string // of policies, and why, as last told
 }
 
 // readStreams listens until ctx ends. It only ever calls GetEvents, GetVersion and ListTracingPolicies.
@@ -137,7 +140,7 @@ func (s *sensors) stream(ctx context.Context) error {
 	}
 	s.tellGap(alive)
 	s.lost = time.Time{}
-	s.ledger.start = alive
+	s.ledger.reconnect(s.batch, alive)
 	s.settings.Logger.Info("Connected to Tetragon")
 	s.status(componentstatus.NewEvent(componentstatus.StatusOK))
 	clear(s.states)
@@ -263,14 +266,14 @@ func (s *sensors) alive(ctx context.Context) error {
 	return nil
 }
 
-// policyStates are our words for the states of a policy.
-var policyStates = map[tetragon.TracingPolicyState]string{
-	tetragon.TracingPolicyState_TP_STATE_ENABLED:    "attached",
-	tetragon.TracingPolicyState_TP_STATE_DISABLED:   "suspended",
-	tetragon.TracingPolicyState_TP_STATE_LOAD_ERROR: "refused",
-	tetragon.TracingPolicyState_TP_STATE_ERROR:      "refused",
-	tetragon.TracingPolicyState_TP_STATE_LOADING:    "loading",
-	tetragon.TracingPolicyState_TP_STATE_UNLOADING:  "unloading",
+// policyStates are our words for the states of a policy, and why where Tetragon does not say.
+var policyStates = map[tetragon.TracingPolicyState]struct{ state, reason string }{
+	tetragon.TracingPolicyState_TP_STATE_ENABLED:    {witness.StateAttached, ""},
+	tetragon.TracingPolicyState_TP_STATE_DISABLED:   {witness.StateSuspended, "disabled"},
+	tetragon.TracingPolicyState_TP_STATE_LOAD_ERROR: {witness.StateRefused, "load error"},
+	tetragon.TracingPolicyState_TP_STATE_ERROR:      {witness.StateRefused, "error"},
+	tetragon.TracingPolicyState_TP_STATE_LOADING:    {witness.StateSuspended, "loading"},
+	tetragon.TracingPolicyState_TP_STATE_UNLOADING:  {witness.StateDetached, "unloading"},
 }
 
 // tellPolicies writes the state of policies that changed since they were last told.
@@ -290,21 +293,25 @@ func (s *sensors) tellPolicies(ctx context.Context, now time.Time) {
 		if namespace := policy.GetNamespace(); namespace != "" {
 			name = namespace + "/" + name
 		}
-		state, ok := policyStates[policy.GetState()]
-		if name == "" || !ok {
+		told, ok := policyStates[policy.GetState()]
+		if !ok {
+			told.state, told.reason = witness.StateUnavailable, "unknown state"
+		}
+		if name == "" {
 			continue
 		}
 		listed[name] = struct{}{}
-		if s.states[name] == state {
+		reason := cmp.Or(policy.GetError(), told.reason)
+		if s.states[name] == told.state+" "+reason {
 			continue
 		}
-		s.states[name] = state
-		s.tellPolicy(name, state, policy.GetError(), now)
+		s.states[name] = told.state + " " + reason
+		s.tellPolicy(name, told.state, reason, now)
 	}
-	for name := range s.states {
+	for _, name := range slices.Sorted(maps.Keys(s.states)) {
 		if _, ok := listed[name]; !ok {
 			delete(s.states, name)
-			s.tellPolicy(name, "removed", "", now)
+			s.tellPolicy(name, witness.StateDetached, "removed", now)
 		}
 	}
 }

@@ -279,12 +279,12 @@ func TestPolicies(t *testing.T) {
 		return said
 	}
 	require.Eventually(t, func() bool { return countNames(next.all())[semconv.EventCoverage] > 2 }, soon, often)
-	want := []string{"policy/good attached ", "policy/bad refused no such symbol", "policy/shop/scoped suspended "}
+	want := []string{"policy/good attached ", "policy/bad refused no such symbol", "policy/shop/scoped suspended disabled"}
 	assert.Equal(t, want, told(), "told once, not at each heartbeat")
 	served.set(policy("bad", tetragon.TracingPolicyState_TP_STATE_ENABLED, ""), &tetragon.TracingPolicyStatus{Name: "scoped", Namespace: "shop", State: tetragon.TracingPolicyState_TP_STATE_DISABLED})
 	require.Eventually(t, func() bool { return len(told()) == 5 }, soon, often)
 	stop()
-	assert.Equal(t, append(want, "policy/bad attached ", "policy/good removed "), told())
+	assert.Equal(t, append(want, "policy/bad attached ", "policy/good detached removed"), told())
 }
 
 func TestABusyPipelineLosesNoMessage(t *testing.T) {

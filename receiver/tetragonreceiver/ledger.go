@@ -50,7 +50,7 @@ type ledger struct {
 	unnoted        uint64                // processes that did not fit in seen
 	lost           uint64
 	losses         map[string]uint64
-	throttled      map[string]time.Time // by cgroupKey
+	throttled      map[string]throttled // by cgroupKey
 	// released is when cgroups ceased to be throttled; those that do not fit are not remembered.
 	released map[string]time.Time
 	// others counts throttled cgroups that did not fit in throttled; they are one entry, since othersSince.
@@ -59,10 +59,16 @@ type ledger struct {
 	lastLimit   time.Time
 }
 
+// throttled is a cgroup of which events are held back.
+type throttled struct {
+	name  string    // as it is told
+	since time.Time // not told as a loss yet
+}
+
 func newLedger(source string, interval time.Duration, node string, tally func() *tally) *ledger {
 	return &ledger{
 		source: source, interval: interval, at: place{node: node}, tally: tally,
-		seen: map[string]struct{}{}, came: map[witness.Kind]bool{witness.KindExec: true}, losses: map[string]uint64{}, throttled: map[string]time.Time{}, released: map[string]time.Time{},
+		seen: map[string]struct{}{}, came: map[witness.Kind]bool{witness.KindExec: true}, losses: map[string]uint64{}, throttled: map[string]throttled{}, released: map[string]time.Time{},
 	}
 }
 
@@ -110,16 +116,16 @@ func (l *ledger) kinds() (kinds []witness.Kind) {
 // throttle takes account of a cgroup that Tetragon begins or ceases to throttle. The time between the two is a loss of
 // unknown size.
 func (l *ledger) throttle(b *batch, t *tetragon.ProcessThrottle, at, now time.Time) {
-	name := cgroupKey(t.GetCgroup())
+	name, shown := cgroupKey(t.GetCgroup()), "cgroup/"+cgroupName(t.GetCgroup())
 	state, throttle := "", ""
 	switch t.GetType() {
 	case tetragon.ThrottleType_THROTTLE_START:
-		state, throttle = "suspended", "start"
+		state, throttle = witness.StateSuspended, "start"
 		if _, known := l.throttled[name]; known {
 			break
 		}
 		if len(l.throttled) < maxThrottled {
-			l.throttled[name] = at
+			l.throttled[name] = throttled{shown, at}
 			break
 		}
 		l.tally().evictions["throttled_cgroups"]++
@@ -127,8 +133,9 @@ func (l *ledger) throttle(b *batch, t *tetragon.ProcessThrottle, at, now time.Ti
 			l.othersSince = at
 		}
 	case tetragon.ThrottleType_THROTTLE_STOP:
-		state, throttle = "attached", "stop"
-		since, known := l.throttled[name]
+		state, throttle = witness.StateAttached, "stop"
+		cgroup, known := l.throttled[name]
+		since := cgroup.since
 		switch {
 		case known:
 			delete(l.throttled, name)
@@ -141,15 +148,34 @@ func (l *ledger) throttle(b *batch, t *tetragon.ProcessThrottle, at, now time.Ti
 		if known || l.others == 0 {
 			l.lose(b, stageThrottled, 0, since, at, now)
 		}
-		if _, known := l.released[name]; known || len(l.released) < maxThrottled {
-			l.released[name] = at
-		}
+		l.release(name, at)
 	default:
 		return
 	}
-	l.append(b, &witness.Coverage{Start: at, End: at, StatusTarget: "cgroup/" + cgroupName(t.GetCgroup()), StatusState: state, StatusReason: "throttled"}, now)
+	l.append(b, &witness.Coverage{Start: at, End: at, StatusTarget: shown, StatusState: state, StatusReason: witness.ReasonThrottled}, now)
 	records := b.records(l.at)
 	records.At(records.Len()-1).Attributes().PutStr(semconv.TetragonThrottle, throttle)
+}
+
+// release remembers when a cgroup ceased to be throttled.
+func (l *ledger) release(name string, at time.Time) {
+	if _, known := l.released[name]; known || len(l.released) < maxThrottled {
+		l.released[name] = at
+	}
+}
+
+// reconnect takes account of a new stream. Which cgroups are still throttled nobody knows: the agent may have been started
+// again, which ends it without a word. One that is will be told when it ceases to be, from now on.
+func (l *ledger) reconnect(b *batch, at time.Time) {
+	for _, key := range slices.Sorted(maps.Keys(l.throttled)) {
+		l.append(b, &witness.Coverage{
+			Start: at, End: at, StatusTarget: l.throttled[key].name, StatusState: witness.StateUnavailable, StatusReason: "disconnected",
+		}, at)
+		l.release(key, at)
+	}
+	clear(l.throttled)
+	l.others = 0
+	l.start = at
 }
 
 // unthrottledSince is from when on a cgroup can have been throttled whose start was missed.
@@ -229,9 +255,10 @@ func (l *ledger) beat(b *batch, end, now time.Time) {
 		l.lose(b, stage, l.losses[stage], l.start, end, now)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.throttled)) {
-		if since := l.throttled[name]; since.Before(end) {
-			l.lose(b, stageThrottled, 0, since, end, now)
-			l.throttled[name] = end
+		if cgroup := l.throttled[name]; cgroup.since.Before(end) {
+			l.lose(b, stageThrottled, 0, cgroup.since, end, now)
+			cgroup.since = end
+			l.throttled[name] = cgroup
 		}
 	}
 	if l.others > 0 && l.othersSince.Before(end) {
