@@ -103,7 +103,7 @@ const (
 // notFound is the route of paths that are no route, in metrics and logs.
 const notFound = "none"
 
-var routes = slices.Concat(findingRoutes, evidenceRoutes, symbolRoutes, watchRoutes, signalRoutes, importRoutes, adminRoutes, snapshotRoutes, documentRoutes)
+var routes = slices.Concat(findingRoutes, assetRoutes, evidenceRoutes, symbolRoutes, watchRoutes, signalRoutes, importRoutes, adminRoutes, snapshotRoutes, documentRoutes)
 
 // pathParameters check the parameters of paths, by name.
 var pathParameters = map[string]func(string) error{"findingId": finding.ValidateID, "importId": validateImportID, "sha256": validateDigest, "digest": validateDigest}

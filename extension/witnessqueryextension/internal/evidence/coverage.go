@@ -122,8 +122,9 @@ type Coverage struct {
 
 // watchedHost is when a host was watched, merged.
 type watchedHost struct {
-	name string
-	runs []Interval
+	name  string
+	runs  []Interval
+	until time.Time // nobody can have said anything of it from then on
 }
 
 // Cover looks up what was watched in [from, to), at the time now.
@@ -304,6 +305,7 @@ func (c *Coverage) spread(end time.Time) {
 		if !heard.IsZero() && heard.Before(end) {
 			until = heard
 		}
+		h.until = until
 		c.hosts = append(c.hosts, h)
 		c.some = append(c.some, h.runs...)
 		c.missing = append(c.missing, complement(h.runs, c.Start, until)...)
