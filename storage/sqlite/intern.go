@@ -11,12 +11,14 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
 // interning turns what repeats into row ids. It belongs to the writer's goroutine.
 type interning struct {
 	caches
+	number                                        int64 // of the transaction under way: the received of its rows
 	findText, addText                             *sql.Stmt
 	findModule, addModule                         *sql.Stmt
 	findFrame, addFrame                           *sql.Stmt
@@ -39,14 +41,18 @@ type caches struct {
 	nodes      *cache[[2]int64, int64]
 	workloads  *cache[witness.Workload, int64]
 	instances  *cache[witness.Instance, int64]
-	sources    *cache[string, int64]
+	sources    *cache[string, sourceRow]
 	artifacts  *cache[artifactKey, int64]
 	components *cache[string, int64]
 	links      *cache[[2]int64, int64]
-	witnesses  *cache[witnessKey, int64]
+	witnesses  *cache[witnessKey, witnessRow]
 	windows    *cache[int64, struct{}]
-	slots      *cache[int64, int64] // the last slot of a witness
+	active     *cache[activeKey, struct{}]
+	heard      *cache[int64, *speaker] // by instance
 	known      *cache[knownKey, fact]
+	namesIn    *cache[nameKey, placeNames]
+	books      map[bookKey]*book
+	booked     int // rows in books
 }
 
 func newCaches(limit int, emptied *atomic.Uint64) caches {
@@ -57,14 +63,17 @@ func newCaches(limit int, emptied *atomic.Uint64) caches {
 		nodes:      newCache[[2]int64, int64](limit, emptied),
 		workloads:  newCache[witness.Workload, int64](limit, emptied),
 		instances:  newCache[witness.Instance, int64](limit, emptied),
-		sources:    newCache[string, int64](limit, emptied),
+		sources:    newCache[string, sourceRow](limit, emptied),
 		artifacts:  newCache[artifactKey, int64](limit, emptied),
 		components: newCache[string, int64](limit, emptied),
 		links:      newCache[[2]int64, int64](limit, emptied),
-		witnesses:  newCache[witnessKey, int64](limit, emptied),
+		witnesses:  newCache[witnessKey, witnessRow](16*limit, emptied),
 		windows:    newCache[int64, struct{}](limit, emptied),
-		slots:      newCache[int64, int64](limit, emptied),
+		active:     newCache[activeKey, struct{}](limit, emptied),
+		heard:      newCache[int64, *speaker](limit, emptied),
 		known:      newCache[knownKey, fact](limit, emptied),
+		namesIn:    newCache[nameKey, placeNames](limit, emptied),
+		books:      map[bookKey]*book{},
 	}
 }
 
@@ -72,10 +81,12 @@ func newCaches(limit int, emptied *atomic.Uint64) caches {
 func (c *caches) forget() {
 	for _, each := range []interface{ clear() }{
 		c.texts, c.modules, c.frames, c.nodes, c.workloads, c.instances, c.sources, c.artifacts, c.components, c.links,
-		c.witnesses, c.windows, c.slots, c.known,
+		c.witnesses, c.windows, c.active, c.heard, c.known, c.namesIn,
 	} {
 		each.clear()
 	}
+	clear(c.books)
+	c.booked = 0
 }
 
 type moduleKey struct {
@@ -243,15 +254,40 @@ func (n *interning) instance(i witness.Instance) (int64, error) {
 	return id, err
 }
 
+// sourceRow is a row of source.
+type sourceRow struct{ id, receiver int64 }
+
 func (n *interning) source(source string) (int64, error) {
-	if id, ok := n.sources.get(source); ok {
-		return id, nil
+	row, err := n.sourceOf(source)
+	return row.id, err
+}
+
+func (n *interning) sourceOf(source string) (sourceRow, error) {
+	if known, ok := n.sources.get(source); ok {
+		return known, nil
 	}
-	id, _, err := row(n.findSource, []any{source}, n.addSource, []any{source})
+	receiver, err := n.text(receiverOf(source))
+	if err != nil {
+		return sourceRow{}, err
+	}
+	id, _, err := row(n.findSource, []any{source}, n.addSource, []any{source, receiver})
+	known := sourceRow{id, receiver}
 	if err == nil {
-		n.sources.put(source, id)
+		n.sources.put(source, known)
 	}
-	return id, err
+	return known, err
+}
+
+// receiverOf is the receiver of a source, or nothing for posted traces.
+func receiverOf(source string) string {
+	switch receiver := storage.Receiver(source); receiver {
+	case storage.PostSource:
+		return ""
+	case "":
+		return source
+	default:
+		return receiver
+	}
 }
 
 func (n *interning) artifact(a *witness.Artifact) (int64, error) {
@@ -324,44 +360,45 @@ func (n *interning) link(artifact, component int64) (int64, error) {
 }
 
 // witness returns the row of a witness within a tenant, adding it, its subject and its path when it is new.
-func (n *interning) witness(tenant int64, id witness.ID, w *witness.Witness) (int64, error) {
+func (n *interning) witness(tenant int64, id witness.ID, w *witness.Witness) (found witnessRow, created bool, err error) {
 	key := witnessKey{tenant, id}
 	if found, ok := n.witnesses.get(key); ok {
-		return found, nil
+		return found, false, nil
 	}
-	var found int64
-	err := n.findWitness.QueryRowContext(context.Background(), tenant, id[:]).Scan(&found)
+	found.tenant, found.kind = tenant, kindCode(w.Kind)
+	err = n.findWitness.QueryRowContext(context.Background(), tenant, id[:]).Scan(&found.id, &found.subject, &found.workload, &found.created)
 	if errors.Is(err, sql.ErrNoRows) {
-		found, err = n.newWitness(tenant, id, w)
+		created = true
+		err = n.newWitness(&found, id, w)
 	}
 	if err == nil {
 		n.witnesses.put(key, found)
 	}
-	return found, err
+	return found, created, err
 }
 
-func (n *interning) newWitness(tenant int64, id witness.ID, w *witness.Witness) (int64, error) {
+func (n *interning) newWitness(found *witnessRow, id witness.ID, w *witness.Witness) error {
 	frame, err := n.frame(&w.Frame, w.Workload.Image)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	subject, err := n.subject(tenant, w, &frame)
-	if err != nil {
-		return 0, err
+	if found.subject, err = n.subject(found.tenant, w, &frame); err != nil {
+		return err
 	}
 	node, err := n.path(w.Path, w.Workload.Image)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	workload, err := n.workload(w.Workload)
+	if found.workload, err = n.workload(w.Workload); err != nil {
+		return err
+	}
+	result, err := n.addWitness.ExecContext(context.Background(), found.tenant, id[:], found.subject, frame.id, node, found.workload, n.number)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	result, err := n.addWitness.ExecContext(context.Background(), tenant, id[:], subject, frame.id, node, workload)
-	if err != nil {
-		return 0, err
-	}
-	return result.LastInsertId()
+	found.created = n.number
+	found.id, err = result.LastInsertId()
+	return err
 }
 
 func (n *interning) subject(tenant int64, w *witness.Witness, frame *frameRow) (int64, error) {

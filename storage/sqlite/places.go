@@ -3,57 +3,49 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// Totals implements storage.Reader.
-func (s *Storage) Totals(ctx context.Context, tenant string, subjects []string) (map[string]storage.SubjectTotal, error) {
-	summary, err := s.Summary(ctx, tenant, storage.Filter{Subjects: subjects})
-	return summary.BySubject, err
-}
-
 // Places implements storage.Reader.
 func (s *Storage) Places(ctx context.Context, tenant string, filter storage.Filter) (places []storage.Place, err error) {
-	type key struct{ subject, workload, instance int64 }
-	err = s.view(ctx, "places", tenant, func(v *snapshot) error {
-		candidates, err := v.candidates(&filter, false)
+	type at struct{ subject, workload, instance int64 }
+	err = s.scoped(ctx, "places", tenant, &filter, needs{places: true, cells: true}, func(v *snapshot, sc *scope) error {
+		found := map[at]*storage.Place{}
+		add := func(key placeKey, hits, last int64) {
+			p := found[at{key.subject, key.workload, key.instance}]
+			if p == nil {
+				p = &storage.Place{Subject: subjectID(key.subject)}
+				found[at{key.subject, key.workload, key.instance}] = p
+			}
+			p.LastSeen = later(p.LastSeen, timeOf(last))
+			p.Hits = sum(p.Hits, count(hits))
+			if key.assurance == measured {
+				p.LastMeasured = later(p.LastMeasured, timeOf(last))
+				p.Measured = sum(p.Measured, count(hits))
+			}
+		}
+		row := func(c *delta) { add(c.place(), c.subjectHits, c.last) }
+		from, to := bounds(&filter)
+		var err error
+		if filter.From.IsZero() && filter.To.IsZero() {
+			if err = v.places(sc, assuranceCode(filter.Assurance), filter.Namespaces, add); err == nil {
+				err = v.scanExtra(sc, &filter, from, to, row)
+			}
+		} else {
+			err = v.scan(sc, &filter, from, to, row)
+		}
 		if err != nil {
 			return err
 		}
-		found := map[key]*storage.Place{}
 		workloadIDs, instanceIDs := set{}, set{}
-		err = v.scan(candidates, &filter, time.Time{}, true, func(hits []hit) error {
-			for i := range hits {
-				h := &hits[i]
-				at := key{h.candidate.subject, h.candidate.workload, h.instance}
-				p := found[at]
-				if p == nil {
-					p = &storage.Place{Subject: subjectID(at.subject)}
-					found[at] = p
-					workloadIDs.add(at.workload)
-					instanceIDs.add(at.instance)
-				}
-				last := timeOf(h.last)
-				p.LastSeen = later(p.LastSeen, last)
-				if h.assurance == measured {
-					p.LastMeasured = later(p.LastMeasured, last)
-				}
-				if h.counts {
-					p.Hits = sum(p.Hits, h.hits)
-					if h.assurance == measured {
-						p.Measured = sum(p.Measured, h.hits)
-					}
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+		for key := range found {
+			workloadIDs.add(key.workload)
+			instanceIDs.add(key.instance)
 		}
 		workloads, err := v.workloads(workloadIDs.list())
 		if err != nil {
@@ -63,17 +55,58 @@ func (s *Storage) Places(ctx context.Context, tenant string, filter storage.Filt
 		if err != nil {
 			return err
 		}
-		for _, at := range slices.SortedFunc(maps.Keys(found), func(a, b key) int {
+		places = nil
+		for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b at) int {
 			return cmp.Or(cmp.Compare(a.subject, b.subject), compareWorkloads(workloads[a.workload], workloads[b.workload]),
 				compareInstances(instances[a.instance], instances[b.instance]))
 		}) {
-			p := found[at]
-			p.Workload, p.Instance = workloads[at.workload], instances[at.instance]
+			p := found[key]
+			p.Workload, p.Instance = workloads[key.workload], instances[key.instance]
 			places = append(places, *p)
 		}
 		return nil
 	})
 	return places, err
+}
+
+// places calls place for the places of subjects, in an assurance and in namespaces, if any are given.
+func (v *snapshot) places(sc *scope, assurance int64, namespaces []string, place func(key placeKey, hits, last int64)) error {
+	wanted := func(int64) bool { return true }
+	if len(namespaces) > 0 {
+		in := set{}
+		if err := v.each("SELECT id FROM workload WHERE namespace IN (SELECT value FROM json_each(?))", []any{list(namespaces)}, func(rows *sql.Rows) error {
+			var id int64
+			err := rows.Scan(&id)
+			in.add(id)
+			return err
+		}); err != nil {
+			return err
+		}
+		wanted = func(workload int64) bool {
+			_, ok := in[workload]
+			return ok
+		}
+	}
+	newer := map[placeKey]struct{}{}
+	for _, s := range sc.subjects {
+		for i := range sc.places[s.id] {
+			h := &sc.places[s.id][i]
+			newer[h.key] = struct{}{}
+			if !h.row.gone() && wanted(h.key.workload) && (assurance == 0 || assurance == h.key.assurance) {
+				place(h.key, h.row.hits, h.row.last)
+			}
+		}
+	}
+	return v.each(`SELECT p.subject, p.workload, p.instance, p.assurance, p.hits, p.last FROM json_each(?1) j CROSS JOIN place p ON p.subject = j.value
+WHERE ?2 = 0 OR p.assurance = ?2`, []any{list(sc.ids()), assurance}, func(rows *sql.Rows) error {
+		var key placeKey
+		var hits, last int64
+		err := rows.Scan(&key.subject, &key.workload, &key.instance, &key.assurance, &hits, &last)
+		if _, ok := newer[key]; !ok && wanted(key.workload) {
+			place(key, hits, last)
+		}
+		return err
+	})
 }
 
 func compareWorkloads(a, b witness.Workload) int {

@@ -4,14 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math"
-	"slices"
+	"runtime"
 	"strconv"
-	"strings"
-	"time"
 
-	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -19,8 +16,6 @@ const (
 	defaultLimit    = 100
 	maxLimit        = 1000
 	defaultCoverage = 10000
-	// chunk is how many witnesses one statement looks up.
-	chunk = 4096
 )
 
 func limitOf(limit int) int {
@@ -33,13 +28,47 @@ func limitOf(limit int) int {
 // snapshot is a read transaction: everything in it is of one moment.
 type snapshot struct {
 	ctx    context.Context
-	tx     *sql.Tx
+	tx     *connection
 	tenant int64 // its text
 	owner  *Storage
 }
 
-// view runs do in a snapshot; what names the call in errors.
-func (s *Storage) view(ctx context.Context, what, tenant string, do func(*snapshot) error) (err error) {
+// view runs do in a snapshot of the file, which can lack derived rows (consistent); what names the call in errors.
+func (s *Storage) view(ctx context.Context, what, tenant string, do func(*snapshot) error) error {
+	return s.snapshot(ctx, what, tenant, func(c *connection) error { return c.begin(ctx) }, do)
+}
+
+// consistent runs do in a snapshot of the file and of the derived rows in memory, from which freeze copies what do needs.
+func (s *Storage) consistent(ctx context.Context, what, tenant string, freeze func(*derived), do func(*snapshot) error) error {
+	d := s.writer.derived
+	return s.snapshot(ctx, what, tenant, func(c *connection) error {
+		for {
+			// The writer commits to the file, and then publishes with the lock. While this holds the lock, the file can be
+			// ahead by the one commit that is about to be published.
+			d.lock.RLock()
+			err := c.begin(ctx)
+			var commit int64
+			if err == nil {
+				err = c.QueryRowContext(ctx, "SELECT value FROM state WHERE name = 'commit'").Scan(&commit)
+			}
+			if err == nil && commit == d.commit {
+				freeze(d)
+				d.lock.RUnlock()
+				return nil
+			}
+			d.lock.RUnlock()
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			if err := c.end(); err != nil {
+				return err
+			}
+			runtime.Gosched()
+		}
+	}, do)
+}
+
+func (s *Storage) snapshot(ctx context.Context, what, tenant string, begin func(*connection) error, do func(*snapshot) error) (err error) {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -49,13 +78,16 @@ func (s *Storage) view(ctx context.Context, what, tenant string, do func(*snapsh
 			err = fmt.Errorf("%s: %w", what, err)
 		}
 	}()
-	tx, err := s.read.BeginTx(ctx, nil)
+	c, err := s.connections.take(ctx, s.read)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
-	v := &snapshot{ctx: ctx, tx: tx, owner: s}
-	err = tx.QueryRowContext(ctx, "SELECT id FROM text WHERE text = ?", tenant).Scan(&v.tenant)
+	defer s.connections.put(c)
+	if err := begin(c); err != nil {
+		return err
+	}
+	v := &snapshot{ctx: ctx, tx: c, owner: s}
+	err = c.QueryRowContext(ctx, "SELECT id FROM text WHERE text = ?", tenant).Scan(&v.tenant)
 	if err == sql.ErrNoRows { //nolint:errorlint // Scan returns it as it is
 		v.tenant = noTenant
 	} else if err != nil {
@@ -67,7 +99,7 @@ func (s *Storage) view(ctx context.Context, what, tenant string, do func(*snapsh
 // noTenant is the id of a tenant that stored nothing.
 const noTenant = -1
 
-// each calls row for every row of a query.
+// each calls row for every row of a query, or until that returns errEnough.
 func (v *snapshot) each(query string, args []any, row func(*sql.Rows) error) error {
 	rows, err := v.tx.QueryContext(v.ctx, query, args...)
 	if err != nil {
@@ -75,7 +107,9 @@ func (v *snapshot) each(query string, args []any, row func(*sql.Rows) error) err
 	}
 	defer rows.Close() //nolint:errcheck // its error is that of Err
 	for rows.Next() {
-		if err := row(rows); err != nil {
+		if err := row(rows); err == errEnough { //nolint:errorlint // it is returned as it is
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}
@@ -103,144 +137,6 @@ func subjectRow(id string) int64 {
 		return 0
 	}
 	return row
-}
-
-// candidate is a witness that a filter selects, before its observations are looked at.
-type candidate struct {
-	row      int64
-	id       witness.ID
-	subject  int64
-	workload int64
-	kind     int64
-	named    bool
-}
-
-// candidates returns the witnesses that a filter selects, those of a subject together. everything: a filter without
-// subjects and finding selects all.
-func (v *snapshot) candidates(f *storage.Filter, everything bool) ([]candidate, error) {
-	const columns = `SELECT w.id, w.witness, w.subject, w.workload, s.kind,
-  EXISTS (SELECT 1 FROM named n WHERE n.tenant = ?1 AND n.finding = (SELECT id FROM text WHERE text = ?2) AND n.witness = w.id)`
-	args := []any{v.tenant, f.Finding}
-	if f.Finding == "" {
-		args[1] = nil // matches none
-	}
-	query := columns + " FROM witness w JOIN subject s ON s.id = w.subject WHERE s.tenant = ?1"
-	if !everything || len(f.Subjects) > 0 || f.Finding != "" {
-		subjects := make([]int64, 0, len(f.Subjects))
-		for _, id := range f.Subjects {
-			subjects = append(subjects, subjectRow(id))
-		}
-		query = columns + ` FROM (
-  SELECT w.id FROM json_each(?3) j CROSS JOIN witness w ON w.subject = j.value
-  UNION SELECT witness FROM named WHERE tenant = ?1 AND finding = (SELECT id FROM text WHERE text = ?2)) x
-CROSS JOIN witness w ON w.id = x.id CROSS JOIN subject s ON s.id = w.subject WHERE s.tenant = ?1`
-		args = append(args, list(subjects))
-	}
-	if len(f.Kinds) > 0 {
-		codes := make([]string, 0, len(f.Kinds))
-		for _, kind := range f.Kinds {
-			codes = append(codes, strconv.FormatInt(kindCode(kind), 10))
-		}
-		query += " AND s.kind IN (" + strings.Join(codes, ",") + ")"
-	}
-	if len(f.Namespaces) > 0 {
-		query += " AND w.workload IN (SELECT id FROM workload WHERE namespace IN (SELECT value FROM json_each(?" + strconv.Itoa(len(args)+1) + ")))"
-		args = append(args, list(f.Namespaces))
-	}
-	var found []candidate
-	err := v.each(query+" ORDER BY w.subject, w.id", args, func(rows *sql.Rows) error {
-		var c candidate
-		var id sql.RawBytes
-		err := rows.Scan(&c.row, &id, &c.subject, &c.workload, &c.kind, &c.named)
-		copy(c.id[:], id)
-		found = append(found, c)
-		return err
-	})
-	return found, err
-}
-
-// hit is an observation as it is stored.
-type hit struct {
-	candidate        *candidate
-	start, length    int64
-	source, instance int64
-	hits, hitsError  uint64
-	first, last      int64
-	assurance        int64
-	origin           int64
-	link             int64
-	counts           bool // see lawNine
-}
-
-// scan calls group with the observations of candidates that a filter selects, those of a subject together, or those of a
-// witness. Only groups with observations are called. group must not keep the slice.
-func (v *snapshot) scan(candidates []candidate, f *storage.Filter, asOf time.Time, bySubject bool, group func([]hit) error) error {
-	from, to, until := int64(0), int64(math.MaxInt64), int64(math.MaxInt64)
-	if !f.From.IsZero() {
-		from = nanoseconds(f.From)
-	}
-	if !f.To.IsZero() {
-		to = nanoseconds(f.To)
-	}
-	if !asOf.IsZero() {
-		until = nanoseconds(asOf)
-	}
-	if to <= from {
-		return nil
-	}
-	// The order of the joins is that of their nesting; the groups come as the candidates do.
-	const query = `SELECT j.key, o.start, o.length, o.source, o.instance, o.hits, o.hits_error, o.first, o.last, o.assurance, o.origin, o.link
-FROM json_each(?1) j
-CROSS JOIN seen n ON n.witness = j.value AND n.slot BETWEEN ?2 AND ?3
-CROSS JOIN window x ON x.start >= max(n.slot * ?4, ?5) AND x.start < min((n.slot + 1) * ?4, ?6)
-CROSS JOIN obs o ON o.start = x.start AND o.witness = n.witness
-WHERE o.received <= ?7 AND (?8 = 0 OR o.assurance = ?8)`
-	var hits []hit
-	var last int64 // of the group
-	flush := func() error {
-		if len(hits) == 0 {
-			return nil
-		}
-		if err := v.lawNine(hits); err != nil {
-			return err
-		}
-		err := group(hits)
-		hits = hits[:0]
-		return err
-	}
-	for part := range slices.Chunk(candidates, chunk) {
-		ids := make([]int64, len(part))
-		for i := range part {
-			ids[i] = part[i].row
-		}
-		// The greatest slot and window end of all are below what would overflow: times end in 2262.
-		args := []any{list(ids), from / slotLength, (to - 1) / slotLength, slotLength, from, to, until, assuranceCode(f.Assurance)}
-		err := v.each(query, args, func(rows *sql.Rows) error {
-			var h hit
-			var at int
-			if err := rows.Scan(&at, &h.start, &h.length, &h.source, &h.instance, &h.hits, &h.hitsError, &h.first, &h.last, &h.assurance,
-				&h.origin, &h.link); err != nil {
-				return err
-			}
-			h.candidate = &part[at]
-			of := h.candidate.row
-			if bySubject {
-				of = h.candidate.subject
-			}
-			if of != last {
-				if err := flush(); err != nil {
-					return err
-				}
-				last = of
-			}
-			hits = append(hits, h)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return flush()
 }
 
 // workloads, instances, links, artifacts and components return the rows with the ids that are keys of a map.

@@ -11,6 +11,9 @@ import (
 //go:embed schema_1.sql
 var schema1 string
 
+//go:embed schema_2.sql
+var schema2 string
+
 //go:embed schema_3.sql
 var schema3 string
 
@@ -22,7 +25,10 @@ var schema5 string
 
 // migrations lead from one schema version to the next; PRAGMA user_version is how many were applied. Those that were
 // released are never changed.
-var migrations = []string{schema1, schema3, schema4, schema5}
+var migrations = []string{schema1, schema2, schema3, schema4, schema5}
+
+// steps are what SQL alone cannot do of a migration, by the version that it leads to.
+var steps = map[int]func(context.Context, *sql.Tx) error{2: settleRows}
 
 // migrate applies what is missing, each version in a transaction of its own.
 func migrate(ctx context.Context, conn *sql.Conn, now time.Time) error {
@@ -49,6 +55,11 @@ func apply(ctx context.Context, conn *sql.Conn, version int, now time.Time) erro
 	defer tx.Rollback() //nolint:errcheck // does nothing once committed
 	if _, err := tx.ExecContext(ctx, migrations[version-1]); err != nil {
 		return err
+	}
+	if step := steps[version]; step != nil {
+		if err := step(ctx, tx); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", version, now.UnixNano()); err != nil {
 		return err

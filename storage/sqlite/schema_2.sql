@@ -21,8 +21,8 @@ CREATE INDEX witness_subject ON witness (subject, witness);
 
 -- Observations, window by window, and in it what one source sends together. subject_hits is what the row adds to its
 -- subject, witness_hits what it adds to its witness: by law 9, of two receivers of an instance, the larger count stands
--- within a window start and an assurance (compared per subject and workload, or per witness). Both can be negative; their
--- sums over whole windows are the totals. received is the commit number of state.
+-- within a window start and an assurance (compared per subject and workload, or per witness). Their sums over whole
+-- windows are the totals. received is the commit number of state.
 ALTER TABLE obs RENAME TO obs_1;
 CREATE TABLE obs (
   start        INTEGER NOT NULL,

@@ -68,6 +68,8 @@ type Options struct {
 type Stats struct {
 	Stored, Duplicates             uint64 // observations
 	RefusedAhead, RefusedMalformed uint64 // observations: in the future, not valid
+	RefusedBehind                  uint64 // observations: before the horizon
+	Folds                          uint64 // of derived rows into the file
 	Commits                        uint64 // transactions
 	Calls                          uint64 // writes in them
 	Emptied                        uint64 // caches, because they were full
@@ -81,18 +83,18 @@ type Storage struct {
 	read   *sql.DB
 	writer *writer
 	// open is held for reading by every call, and for writing by Close.
-	open    sync.RWMutex
-	closed  bool
-	sources *shared[int64, receiver]
-	opening Opening
-	backup  BackupOptions
+	open        sync.RWMutex
+	closed      bool
+	connections *connections
+	opening     Opening
+	backup      BackupOptions
 	// coverage is the newest of it.
 	coverage memory
 	// backingUp holds who makes a backup.
 	backingUp chan struct{}
 
-	stored, duplicates, ahead, malformed, emptied atomic.Uint64
-	backups, failedBackups                        atomic.Uint64
+	stored, duplicates, ahead, behind, malformed, emptied atomic.Uint64
+	backups, failedBackups                                atomic.Uint64
 }
 
 var _ storage.Storage = (*Storage)(nil)
@@ -134,7 +136,7 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 // openFile opens a file that was checked.
 func openFile(ctx context.Context, path string, options Options) (*Storage, error) {
 	s := &Storage{now: options.Now, path: path, backup: options.Backup, backingUp: make(chan struct{}, 1)}
-	s.sources = newShared[int64, receiver](cacheLimit, &s.emptied)
+	s.connections = newConnections(readers)
 	write, err := openDB(path, false)
 	if err != nil {
 		return nil, err
@@ -176,7 +178,7 @@ func (s *Storage) Close() error {
 		return nil
 	}
 	s.closed = true
-	return errors.Join(s.read.Close(), s.writer.close())
+	return errors.Join(s.connections.close(), s.read.Close(), s.writer.close())
 }
 
 // Stats returns the counts since Open.
@@ -184,6 +186,7 @@ func (s *Storage) Stats() Stats {
 	return Stats{
 		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
 		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
+		RefusedBehind: s.behind.Load(), Folds: s.writer.derived.folds.Load(),
 		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load(),
 		Backups: s.backups.Load(), FailedBackups: s.failedBackups.Load(),
 	}
@@ -241,7 +244,7 @@ func openDB(path string, readOnly bool) (*sql.DB, error) {
 	}
 	db := sql.OpenDB(connector)
 	if readOnly {
-		db.SetMaxOpenConns(readers)
+		db.SetMaxOpenConns(2 * readers) // half of them are those of Storage.connections
 		db.SetMaxIdleConns(readers)
 	} else {
 		db.SetMaxOpenConns(1)

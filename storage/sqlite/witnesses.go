@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -13,80 +14,41 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// total is what the observations of a witness add up to.
-type total struct {
-	candidate       *candidate
-	hits, hitsError uint64
-	first, last     int64
-	measured        bool
-	newest          hit
-}
-
 // Witnesses implements storage.Reader.
 func (s *Storage) Witnesses(ctx context.Context, tenant string, query storage.WitnessQuery) (page storage.WitnessPage, err error) {
-	order := query.Sort
-	if order == "" {
-		order = storage.SortHits
+	if query.Sort == "" {
+		query.Sort = storage.SortHits
 	}
-	if order != storage.SortHits && order != storage.SortRecent && order != storage.SortID {
+	if query.Sort != storage.SortHits && query.Sort != storage.SortRecent && query.Sort != storage.SortID {
 		return page, fmt.Errorf("witnesses: the sort order is not one of %s, %s, %s", storage.SortHits, storage.SortRecent, storage.SortID)
 	}
-	limit := limitOf(query.Limit)
-	err = s.view(ctx, "witnesses", tenant, func(v *snapshot) error {
-		candidates, err := v.candidates(&query.Filter, false)
+	p := pager{order: query.Sort, after: query.After, limit: limitOf(query.Limit), until: math.MaxInt64}
+	if !query.AsOf.IsZero() {
+		p.until = nanoseconds(query.AsOf)
+	}
+	n := needs{totals: true}
+	if !plain(&query.Filter) {
+		n = needs{places: true, cells: true}
+	}
+	err = s.scoped(ctx, "witnesses", tenant, &query.Filter, n, func(v *snapshot, sc *scope) error {
+		p.rows = nil
+		var err error
+		if plain(&query.Filter) {
+			err = v.page(sc, &p)
+		} else {
+			err = v.pageOfRows(sc, &query.Filter, &p)
+		}
 		if err != nil {
 			return err
 		}
-		var totals []total
-		add := func(hits []hit) error {
-			totals = append(totals, totalOf(hits))
-			return nil
+		page = storage.WitnessPage{}
+		rows := p.cut()
+		if len(rows) > p.limit {
+			rows = rows[:p.limit]
+			last := &rows[p.limit-1]
+			page.Next = &storage.Position{Key: last.key, ID: last.total.id}
 		}
-		if order == storage.SortID {
-			// The order is known before the hits are: look only at as many as the page needs.
-			slices.SortFunc(candidates, func(a, b candidate) int { return bytes.Compare(a.id[:], b.id[:]) })
-			if query.After != nil {
-				at, found := slices.BinarySearchFunc(candidates, query.After.ID, func(c candidate, id witness.ID) int { return bytes.Compare(c.id[:], id[:]) })
-				if found {
-					at++
-				}
-				candidates = candidates[at:]
-			}
-			for len(candidates) > 0 && len(totals) <= limit {
-				next := min(len(candidates), limit+1)
-				if err := v.scan(candidates[:next], &query.Filter, query.AsOf, false, add); err != nil {
-					return err
-				}
-				candidates = candidates[next:]
-			}
-		} else if err := v.scan(candidates, &query.Filter, query.AsOf, false, add); err != nil {
-			return err
-		}
-		key := func(t *total) int64 {
-			switch order {
-			case storage.SortHits:
-				return number(t.hits)
-			case storage.SortRecent:
-				return t.last
-			default:
-				return 0
-			}
-		}
-		compare := func(aKey int64, a witness.ID, bKey int64, b witness.ID) int {
-			return cmp.Or(cmp.Compare(bKey, aKey), bytes.Compare(a[:], b[:]))
-		}
-		if query.After != nil && order != storage.SortID {
-			totals = slices.DeleteFunc(totals, func(t total) bool {
-				return compare(key(&t), t.candidate.id, query.After.Key, query.After.ID) <= 0
-			})
-		}
-		slices.SortFunc(totals, func(a, b total) int { return compare(key(&a), a.candidate.id, key(&b), b.candidate.id) })
-		if len(totals) > limit {
-			totals = totals[:limit]
-			last := &totals[limit-1]
-			page.Next = &storage.Position{Key: key(last), ID: last.candidate.id}
-		}
-		page.Witnesses, err = v.describe(totals)
+		page.Witnesses, err = v.describe(sc, rows)
 		return err
 	})
 	if err != nil {
@@ -95,115 +57,362 @@ func (s *Storage) Witnesses(ctx context.Context, tenant string, query storage.Wi
 	return page, nil
 }
 
-func totalOf(hits []hit) total {
-	t := total{candidate: hits[0].candidate, first: math.MaxInt64, newest: hits[0]}
-	for i := range hits {
-		h := &hits[i]
-		if h.counts {
-			t.hits = sum(t.hits, h.hits)
-			t.hitsError = sum(t.hitsError, h.hitsError)
-		}
-		t.first, t.last = min(t.first, h.first), max(t.last, h.last)
-		t.measured = t.measured || h.assurance == measured
-		if h.last > t.newest.last {
-			t.newest = *h
+// pager finds the rows of a page.
+type pager struct {
+	order storage.Sort
+	after *storage.Position
+	limit int
+	until int64 // the newest witness, by when it was first stored
+	rows  []pageRow
+}
+
+// pageRow is a witness that may be on the page. What is only known by its key and prefix has no total yet.
+type pageRow struct {
+	witness int64
+	key     int64
+	prefix  uint64
+	total   totalRow
+}
+
+func prefixOf(id []byte) uint64 { return binary.BigEndian.Uint64(id) }
+
+func (p *pager) key(t *totalRow) int64 {
+	switch p.order {
+	case storage.SortHits:
+		return t.hits
+	case storage.SortRecent:
+		return t.last
+	default:
+		return 0
+	}
+}
+
+// compare orders rows; ids with the same prefix are compared once they are known.
+func (p *pager) compare(a, b pageRow) int {
+	c := cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.prefix, b.prefix))
+	if c == 0 && a.total.origin != 0 && b.total.origin != 0 {
+		c = bytes.Compare(a.total.id[:], b.total.id[:])
+	}
+	return c
+}
+
+// behind says whether a row comes after the page before.
+func (p *pager) behind(key int64, id *witness.ID) bool {
+	return p.after == nil || key < p.after.Key || key == p.after.Key && bytes.Compare(id[:], p.after.ID[:]) > 0
+}
+
+func (p *pager) offer(id int64, t totalRow) {
+	if key := p.key(&t); !t.gone() && t.created <= p.until && p.behind(key, &t.id) {
+		p.rows = append(p.rows, pageRow{id, key, prefixOf(t.id[:]), t})
+	}
+}
+
+// spare is how many rows are looked at beyond the page: one that says that there is a next page, and two in case that
+// prefixes of ids are equal.
+const spare = 3
+
+// cut sorts the rows, and leaves out those that are surely behind the page.
+func (p *pager) cut() []pageRow {
+	slices.SortFunc(p.rows, p.compare)
+	p.rows = p.rows[:min(len(p.rows), p.limit+spare)]
+	return p.rows
+}
+
+// page finds the rows of a page among whole witnesses.
+func (v *snapshot) page(sc *scope, p *pager) error {
+	newer := set{}
+	for _, s := range sc.subjects {
+		for i := range sc.totals[s.id] {
+			h := &sc.totals[s.id][i]
+			newer.add(h.key)
+			p.offer(h.key, h.row)
 		}
 	}
-	return t
+	if err := v.pageExtra(sc, p); err != nil {
+		return err
+	}
+	p.cut()
+	// Those with the greatest keys come first: the others may have none that is great enough.
+	type candidate struct{ subject, key, witnesses int64 }
+	var candidates []candidate
+	err := v.subjectTotals(sc.frozen, sc.ids(), func(id int64, t *subjectTotal) {
+		c := candidate{id, math.MaxInt64, t.witnesses}
+		switch p.order {
+		case storage.SortHits:
+			c.key = t.hits
+		case storage.SortRecent:
+			c.key = t.last
+		}
+		held := int64(0)
+		for i := range sc.totals[id] {
+			if !sc.totals[id][i].row.gone() {
+				held++
+			}
+		}
+		if held < c.witnesses {
+			candidates = append(candidates, c)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.subject, b.subject))
+	})
+	for _, c := range candidates {
+		if len(p.rows) >= p.limit+spare && c.key < p.rows[len(p.rows)-1].key {
+			break
+		}
+		if p.order == storage.SortID {
+			err = v.pageByID(c.subject, newer, p)
+		} else {
+			err = v.pageOf(c.subject, newer, p)
+		}
+		if err != nil {
+			return err
+		}
+		p.cut()
+	}
+	return v.complete(p)
+}
+
+// pageOf finds rows of a subject by a key, with the index for it.
+func (v *snapshot) pageOf(subject int64, newer set, p *pager) error {
+	least := int64(math.MinInt64)
+	if len(p.rows) >= p.limit+spare {
+		least = p.rows[len(p.rows)-1].key
+	}
+	column := "hits"
+	if p.order == storage.SortRecent {
+		column = "last"
+	}
+	query := "SELECT t.witness, t." + column + ", t.prefix, w.created FROM total t INDEXED BY total_" + column + " CROSS JOIN witness w ON w.id = t.witness WHERE t.subject = ? AND "
+	left := p.limit + spare
+	scan := func(condition string, args ...any) error {
+		return v.each(query+condition, args, func(rows *sql.Rows) error {
+			var row pageRow
+			var prefix sql.RawBytes
+			var created int64
+			if err := rows.Scan(&row.witness, &row.key, &prefix, &created); err != nil {
+				return err
+			}
+			if _, ok := newer[row.witness]; ok || created > p.until {
+				return nil
+			}
+			row.prefix = prefixOf(prefix)
+			p.rows = append(p.rows, row)
+			if left--; left <= 0 {
+				return errEnough
+			}
+			return nil
+		})
+	}
+	order := " ORDER BY t." + column + " DESC, t.prefix"
+	if p.after == nil {
+		return scan("t."+column+" >= ?"+order, subject, least)
+	}
+	if err := scan("t."+column+" = ? AND t.prefix >= ?"+order, subject, p.after.Key, p.after.ID[:8]); err != nil || left <= 0 {
+		return err
+	}
+	return scan("t."+column+" < ? AND t."+column+" >= ?"+order, subject, p.after.Key, least)
+}
+
+// pageByID finds rows of a subject by the id of the witness.
+func (v *snapshot) pageByID(subject int64, newer set, p *pager) error {
+	after := []byte{}
+	if p.after != nil {
+		after = p.after.ID[:]
+	}
+	left := p.limit + spare
+	return v.each(`SELECT w.id, w.witness FROM witness w CROSS JOIN total t ON t.witness = w.id WHERE w.subject = ? AND w.witness > ? AND w.created <= ?
+ORDER BY w.witness`, []any{subject, after, p.until}, func(rows *sql.Rows) error {
+		var row pageRow
+		var id sql.RawBytes
+		if err := rows.Scan(&row.witness, &id); err != nil {
+			return err
+		}
+		if _, ok := newer[row.witness]; ok {
+			return nil
+		}
+		row.prefix = prefixOf(id)
+		p.rows = append(p.rows, row)
+		if left--; left <= 0 {
+			return errEnough
+		}
+		return nil
+	})
+}
+
+// totalColumns are those that scanTotal reads.
+const totalColumns = "t.witness, w.witness, w.created, t.subject, t.hits, t.hits_error, t.measured, t.first, t.last, t.instance, t.link, t.origin"
+
+func scanTotal(rows *sql.Rows) (id int64, t totalRow, err error) {
+	var name sql.RawBytes
+	err = rows.Scan(&id, &name, &t.created, &t.subject, &t.hits, &t.hitsError, &t.measured, &t.first, &t.last, &t.instance, &t.link, &t.origin)
+	copy(t.id[:], name)
+	return id, t, err
+}
+
+// pageExtra offers witnesses that were named and have none of the subjects.
+func (v *snapshot) pageExtra(sc *scope, p *pager) error {
+	if len(sc.extra) == 0 {
+		return nil
+	}
+	extra := set{}
+	for _, w := range sc.extra {
+		extra.add(w.id)
+	}
+	ids := extra.list()
+	for _, rows := range sc.totals {
+		for i := range rows {
+			if _, ok := extra[rows[i].key]; ok {
+				p.offer(rows[i].key, rows[i].row)
+				delete(extra, rows[i].key)
+			}
+		}
+	}
+	return v.each("SELECT "+totalColumns+" FROM json_each(?) j CROSS JOIN total t ON t.witness = j.value CROSS JOIN witness w ON w.id = t.witness", []any{list(ids)},
+		func(rows *sql.Rows) error {
+			id, t, err := scanTotal(rows)
+			if _, ok := extra[id]; ok {
+				p.offer(id, t)
+			}
+			return err
+		})
+}
+
+// complete reads the totals of rows that have none.
+func (v *snapshot) complete(p *pager) error {
+	p.cut()
+	var ids []int64
+	for i := range p.rows {
+		if p.rows[i].total.gone() {
+			ids = append(ids, p.rows[i].witness)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	p.rows = slices.DeleteFunc(p.rows, func(r pageRow) bool { return r.total.gone() })
+	return v.each("SELECT "+totalColumns+" FROM json_each(?) j CROSS JOIN total t ON t.witness = j.value CROSS JOIN witness w ON w.id = t.witness", []any{list(ids)},
+		func(rows *sql.Rows) error {
+			id, t, err := scanTotal(rows)
+			if err == nil {
+				p.offer(id, t)
+			}
+			return err
+		})
+}
+
+// pageOfRows finds the rows of a page by adding up observations.
+func (v *snapshot) pageOfRows(sc *scope, f *storage.Filter, p *pager) error {
+	totals := map[int64]totalRow{}
+	from, to := bounds(f)
+	err := v.scan(sc, f, from, to, func(c *delta) {
+		if c.witness.created <= p.until {
+			totals[c.witness.id] = totals[c.witness.id].add(c)
+		}
+	})
+	for id, t := range totals {
+		p.offer(id, t)
+	}
+	return err
 }
 
 // describe adds to totals what the witnesses are.
-func (v *snapshot) describe(totals []total) ([]storage.WitnessTotal, error) {
+func (v *snapshot) describe(sc *scope, totals []pageRow) ([]storage.WitnessTotal, error) {
 	if len(totals) == 0 {
 		return nil, nil
 	}
 	n := len(totals)
-	rows, subjects := make([]int64, n), make([]int64, n)
-	workloadIDs, instanceIDs, linkIDs := make([]int64, n), make([]int64, n), make([]int64, n)
-	for i, t := range totals {
-		rows[i], subjects[i], workloadIDs[i] = t.candidate.row, t.candidate.subject, t.candidate.workload
-		instanceIDs[i], linkIDs[i] = t.newest.instance, t.newest.link
-	}
-	stacks, frames, err := v.stacks(rows)
-	if err != nil {
-		return nil, err
-	}
-	workloads, err := v.workloads(workloadIDs)
-	if err != nil {
-		return nil, err
-	}
-	instances, err := v.instances(instanceIDs)
-	if err != nil {
-		return nil, err
-	}
-	links, err := v.links(linkIDs)
-	if err != nil {
-		return nil, err
-	}
-	known, err := v.known(subjects)
-	if err != nil {
-		return nil, err
-	}
-	var artifactIDs, componentIDs []int64
+	rows := make([]int64, n)
+	instanceIDs, linkIDs, ties := set{}, set{}, make(map[tied]struct{}, n)
 	for i := range totals {
-		j := links[linkIDs[i]].or(known[subjects[i]])
-		artifactIDs, componentIDs = append(artifactIDs, j.artifact), append(componentIDs, j.component)
+		t := &totals[i].total
+		rows[i] = totals[i].witness
+		instanceIDs.add(t.instance)
+		linkIDs.add(t.link)
+		ties[tied{t.link, t.subject}] = struct{}{}
 	}
-	artifacts, err := v.artifacts(artifactIDs)
+	stacks, err := v.stacks(rows)
 	if err != nil {
 		return nil, err
 	}
-	components, err := v.components(componentIDs)
+	frameIDs, workloadIDs := set{}, set{}
+	for _, s := range stacks {
+		workloadIDs.add(s.workload)
+		for _, frame := range s.frames {
+			frameIDs.add(frame)
+		}
+	}
+	frames, err := v.frames(frameIDs.list())
+	if err != nil {
+		return nil, err
+	}
+	workloads, err := v.workloads(workloadIDs.list())
+	if err != nil {
+		return nil, err
+	}
+	instances, err := v.instances(instanceIDs.list())
+	if err != nil {
+		return nil, err
+	}
+	resolved, err := v.resolve(ties)
+	if err != nil {
+		return nil, err
+	}
+	artifacts, components, err := v.named(resolved)
 	if err != nil {
 		return nil, err
 	}
 	found := make([]storage.WitnessTotal, 0, n)
-	for i, t := range totals {
-		w := witness.Witness{Kind: kindOf(t.candidate.kind), Workload: workloads[workloadIDs[i]]}
-		for at, frame := range stacks[rows[i]] {
+	for i := range totals {
+		t := &totals[i].total
+		s := stacks[rows[i]]
+		w := witness.Witness{Kind: kindOf(s.kind), Workload: workloads[s.workload]}
+		for at, frame := range s.frames {
 			if at == 0 {
 				w.Frame = frames[frame]
 			} else {
 				w.Path = append(w.Path, frames[frame])
 			}
 		}
-		w.Frame.Component = components[componentIDs[i]]
+		of := resolved[tied{t.link, t.subject}]
+		w.Frame.Component = components[of.component]
 		assurance := witness.Asserted
 		if t.measured {
 			assurance = witness.Measured
 		}
+		_, named := sc.named[rows[i]]
 		found = append(found, storage.WitnessTotal{
-			ID: t.candidate.id, Subject: subjectID(t.candidate.subject), Witness: w, Artifact: artifacts[artifactIDs[i]],
-			Hits: t.hits, HitsError: t.hitsError, FirstSeen: timeOf(t.first), LastSeen: timeOf(t.last),
-			Assurance: assurance, Origin: origins[t.newest.origin-1],
-			Instance: instances[instanceIDs[i]], Named: t.candidate.named,
+			ID: t.id, Subject: subjectID(t.subject), Witness: w, Artifact: artifacts[of.artifact],
+			Hits: count(t.hits), HitsError: count(min(t.hitsError, t.hits)), FirstSeen: timeOf(t.first), LastSeen: timeOf(t.last),
+			Assurance: assurance, Origin: origins[t.origin-1], Instance: instances[t.instance], Named: named,
 		})
 	}
 	return found, nil
 }
 
-// stacks returns the frames of witnesses, innermost first, by the witness's row, and the frames by theirs.
-func (v *snapshot) stacks(rows []int64) (map[int64][]int64, map[int64]witness.Frame, error) {
-	stacks := make(map[int64][]int64, len(rows))
-	distinct := map[int64]struct{}{}
-	err := v.each(`WITH RECURSIVE path (witness, depth, frame, node) AS (
-  SELECT id, 0, frame, node FROM witness WHERE id IN (SELECT value FROM json_each(?))
+// stack is what of a witness never changes: frames innermost first.
+type stack struct {
+	kind, workload int64
+	frames         []int64
+}
+
+// stacks returns the stacks of witnesses, by the witness's row.
+func (v *snapshot) stacks(ids []int64) (map[int64]stack, error) {
+	found := make(map[int64]stack, len(ids))
+	err := v.each(`WITH RECURSIVE path (witness, depth, frame, node, workload, kind) AS (
+  SELECT w.id, 0, w.frame, w.node, w.workload, s.kind FROM json_each(?) j CROSS JOIN witness w ON w.id = j.value CROSS JOIN subject s ON s.id = w.subject
   UNION ALL
-  SELECT p.witness, p.depth + 1, n.frame, n.caller FROM path p JOIN node n ON n.id = p.node WHERE p.node <> 0)
-SELECT witness, frame FROM path ORDER BY witness, depth`, []any{list(rows)}, func(r *sql.Rows) error {
+  SELECT p.witness, p.depth + 1, n.frame, n.caller, p.workload, p.kind FROM path p CROSS JOIN node n ON n.id = p.node WHERE p.node <> 0)
+SELECT witness, frame, workload, kind FROM path ORDER BY witness, depth`, []any{list(ids)}, func(r *sql.Rows) error {
 		var row, frame int64
-		err := r.Scan(&row, &frame)
-		stacks[row] = append(stacks[row], frame)
-		distinct[frame] = struct{}{}
+		var s stack
+		err := r.Scan(&row, &frame, &s.workload, &s.kind)
+		s.frames = append(found[row].frames, frame)
+		found[row] = s
 		return err
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	ids := make([]int64, 0, len(distinct))
-	for id := range distinct {
-		ids = append(ids, id)
-	}
-	frames, err := v.frames(ids)
-	return stacks, frames, err
+	return found, err
 }

@@ -17,8 +17,14 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// slotLength is that of the slots of the table seen.
-const slotLength = int64(10 * time.Minute)
+// hourLength is that of the hours of the tables active and cell.
+const hourLength = int64(time.Hour)
+
+// behindHorizon is the reason of a refusal, and storage.behind_horizon the stage at which its hits were lost.
+const (
+	behindHorizon = semconv.WitnessWindowStart + ": is before what was rolled up"
+	behindStage   = "storage.behind_horizon"
+)
 
 // WriteObservations implements storage.Writer.
 func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (storage.Written, error) {
@@ -33,13 +39,14 @@ func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (s
 	}
 	var written storage.Written
 	var conflict error
-	err := s.writer.submit(ctx, len(batch.Observations), func() (err error) {
-		written, err = s.writer.observations(batch, refused)
+	var lost []change
+	err := s.writer.submitThen(ctx, len(batch.Observations), func() (err error) {
+		written, lost, err = s.writer.observations(batch, refused)
 		if errors.Is(err, storage.ErrConflict) { // nothing was written that would have to be undone
 			conflict, err = err, nil
 		}
 		return err
-	})
+	}, func() { s.coverage.apply(lost) })
 	if err = cmp.Or(err, conflict); err != nil {
 		return storage.Written{}, fmt.Errorf("write observations: %w", err)
 	}
@@ -48,11 +55,18 @@ func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (s
 }
 
 func (s *Storage) count(written storage.Written, ahead int) {
+	behind := 0
+	for _, refusal := range written.Refused {
+		if refusal.Reason == behindHorizon {
+			behind++
+		}
+	}
+	s.behind.Add(uint64(behind))                 //nolint:gosec // a count
 	s.stored.Add(uint64(written.Stored))         //nolint:gosec // a count
 	s.duplicates.Add(uint64(written.Duplicates)) //nolint:gosec // a count
 	if len(written.Refused) > 0 {
-		s.ahead.Add(uint64(ahead))                            //nolint:gosec // a count
-		s.malformed.Add(uint64(len(written.Refused) - ahead)) //nolint:gosec // a count
+		s.ahead.Add(uint64(ahead))                                     //nolint:gosec // a count
+		s.malformed.Add(uint64(len(written.Refused) - ahead - behind)) //nolint:gosec // a count
 	}
 }
 
@@ -85,41 +99,93 @@ func refuse(now time.Time, observations []witness.Observation) (refused []storag
 	return refused, ahead
 }
 
-// observations is the part of WriteObservations within the transaction.
-func (w *writer) observations(batch storage.Batch, refused []storage.Refusal) (storage.Written, error) {
-	received := w.now().UnixNano()
+// observations is the part of WriteObservations within the transaction, and what coverage changes by it. refused are
+// those that were refused before.
+func (w *writer) observations(batch storage.Batch, refused []storage.Refusal) (storage.Written, []change, error) {
+	received := w.number
 	tenant, principal, err := w.principal(batch.Principal)
 	if err != nil {
-		return storage.Written{}, err
+		return storage.Written{}, nil, err
 	}
 	if batch.Receipt != nil {
 		known, err := w.receipt(tenant, principal, batch.Receipt, received)
 		if err != nil {
-			return storage.Written{}, err
+			return storage.Written{}, nil, err
 		}
 		if known {
-			return storage.Written{Duplicates: len(batch.Observations)}, nil
+			return storage.Written{Duplicates: len(batch.Observations)}, nil, nil
 		}
 	}
-	written := storage.Written{Refused: refused}
+	var written storage.Written
 	learnt := map[learntKey]fact{}
+	behind := map[lossKey]loss{}
+	deltas := make([]delta, 0, len(batch.Observations))
 	for i := range batch.Observations {
 		if len(refused) > 0 && refused[0].Index == i {
+			written.Refused = append(written.Refused, refused[0])
 			refused = refused[1:]
 			continue
 		}
 		o := &batch.Observations[i]
-		stored, err := w.observation(o, tenant, principal, received, learnt)
+		if o.WindowStart.UnixNano() < w.horizon {
+			written.Refused = append(written.Refused, storage.Refusal{Index: i, Reason: behindHorizon})
+			key := lossKey{o.Source, o.Instance.Host, o.WindowStart.UnixNano()}
+			behind[key] = behind[key].add(o)
+			continue
+		}
+		c, stored, err := w.observation(o, tenant, principal, learnt)
 		switch {
 		case err != nil:
-			return storage.Written{}, err
+			return storage.Written{}, nil, err
 		case stored:
 			written.Stored++
+			deltas = append(deltas, c)
 		default:
 			written.Duplicates++
 		}
 	}
-	return written, w.learn(tenant, learnt)
+	lost, err := w.lose(batch.Principal, tenant, principal, behind)
+	if err != nil {
+		return storage.Written{}, nil, err
+	}
+	if err := w.learn(tenant, learnt); err != nil {
+		return storage.Written{}, nil, err
+	}
+	w.deltas = append(w.deltas, deltas...)
+	return written, lost, nil
+}
+
+// lossKey is where hits were lost behind the horizon, and loss what was.
+type (
+	lossKey struct {
+		source, host string
+		start        int64
+	}
+	loss struct {
+		first, last time.Time
+		hits        uint64
+	}
+)
+
+func (l loss) add(o *witness.Observation) loss {
+	return loss{earlier(l.first, o.FirstSeen), later(l.last, o.LastSeen), sum(l.hits, o.Hits)}
+}
+
+// lose records hits that came too late, by the time in which they were seen: what is delivered again is the same loss.
+func (w *writer) lose(principal storage.Principal, tenant, name int64, losses map[lossKey]loss) ([]change, error) {
+	if len(losses) == 0 {
+		return nil, nil
+	}
+	to := coverageWrite{writer: w, tenant: tenant, tenantName: principal.Tenant, principal: name, received: w.number}
+	for key, lost := range losses {
+		if err := to.record(&witness.Coverage{
+			Source: key.source, Instance: witness.Instance{Host: key.host}, Assurance: witness.Measured,
+			Start: lost.first, End: lost.last, LossStage: behindStage, Lost: lost.hits,
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return to.changes, nil
 }
 
 func (w *writer) principal(p storage.Principal) (tenant, name int64, err error) {
@@ -148,50 +214,56 @@ func (w *writer) receipt(tenant, principal int64, receipt *storage.Receipt, rece
 
 // observation stores one and reports whether it is new. What is measured is new where its key was only asserted, and
 // stands instead: whoever knows the source of a collector could write under its keys first.
-func (w *writer) observation(o *witness.Observation, tenant, principal, received int64, learnt map[learntKey]fact) (bool, error) {
-	id, err := w.witness(tenant, o.ID, &o.Witness)
+func (w *writer) observation(o *witness.Observation, tenant, principal int64, learnt map[learntKey]fact) (delta, bool, error) {
+	row, created, err := w.witness(tenant, o.ID, &o.Witness)
 	if err != nil {
-		return false, err
+		return delta{}, false, err
 	}
-	source, err := w.source(o.Source)
+	if created {
+		w.derived.totals.load(row.id, totalRow{})
+	}
+	source, err := w.sourceOf(o.Source)
 	if err != nil {
-		return false, err
+		return delta{}, false, err
 	}
 	instance, err := w.instance(o.Instance)
 	if err != nil {
-		return false, err
+		return delta{}, false, err
 	}
 	artifact, err := w.artifact(&o.Artifact)
 	if err != nil {
-		return false, err
+		return delta{}, false, err
 	}
 	component, err := w.component(o.Witness.Frame.Component)
 	if err != nil {
-		return false, err
+		return delta{}, false, err
 	}
 	link, err := w.link(artifact, component)
 	if err != nil {
-		return false, err
+		return delta{}, false, err
 	}
-	start, assurance := o.WindowStart.UnixNano(), assuranceCode(o.Assurance)
-	stored, err := added(w.addObservation, start, id, source, instance, number(o.Flush), int64(o.WindowEnd.Sub(o.WindowStart)),
-		number(o.Hits), number(o.HitsError), o.FirstSeen.UnixNano(), o.LastSeen.UnixNano(), received, assurance, originCode(o.Origin),
-		principal, link)
+	c := delta{
+		start: o.WindowStart.UnixNano(), length: int64(o.WindowEnd.Sub(o.WindowStart)), witness: row, id: o.ID, instance: instance,
+		assurance: assuranceCode(o.Assurance), origin: originCode(o.Origin), link: link, hitsError: number(o.HitsError),
+		first: o.FirstSeen.UnixNano(), last: o.LastSeen.UnixNano(),
+	}
+	stored, err := w.store(&c, source, number(o.Flush), number(o.Hits), principal)
 	if err != nil || !stored {
-		return false, err
+		return delta{}, false, err
 	}
-	if err := w.index(id, start); err != nil {
-		return false, err
+	if err := w.index(&c, source.id); err != nil {
+		return delta{}, false, err
 	}
-	if err := w.note(tenant, id); err != nil {
-		return false, err
+	w.changes.count(tenant, row.subject)
+	if created {
+		w.changes.subject(tenant, row.subject)
 	}
 	for _, finding := range o.FindingIDs {
-		if err := w.name(tenant, principal, finding, id, received); err != nil {
-			return false, err
+		if err := w.name(tenant, principal, finding, row.id, w.number); err != nil {
+			return delta{}, false, err
 		}
 	}
-	said := fact{assurance: assurance, seen: o.LastSeen.UnixNano()}
+	said := fact{assurance: c.assurance, seen: c.last}
 	said.id = artifact
 	note(learnt, keyOfPart(&o.Witness.Frame, o.Witness.Workload.Image, true), said)
 	said.id = component
@@ -202,40 +274,62 @@ func (w *writer) observation(o *witness.Observation, tenant, principal, received
 			continue
 		}
 		if said.id, err = w.component(caller.Component); err != nil {
-			return false, err
+			return delta{}, false, err
 		}
 		note(learnt, keyOfPart(caller, o.Witness.Workload.Image, false), said)
 	}
-	return true, nil
+	return c, true, nil
 }
 
-// note tells that the subject of a witness has other totals, and maybe another witness.
-func (w *writer) note(tenant, id int64) error {
-	var subject int64
-	if err := w.conn.QueryRowContext(context.Background(), "SELECT subject FROM witness WHERE id = ?", id).Scan(&subject); err != nil {
-		return err
+// store inserts the row of an observation, and fills in what it adds to its subject and witness.
+func (w *writer) store(c *delta, source sourceRow, flush, hits, principal int64) (bool, error) {
+	for {
+		var done func()
+		var err error
+		if c.subjectHits, c.witnessHits, done, err = w.settle(c.start, c.witness, c.instance, c.assurance, source, hits); err != nil {
+			return false, err
+		}
+		stored, err := added(w.addObservation, c.start, source.id, c.instance, c.witness.id, flush, c.length, hits, c.hitsError, c.subjectHits,
+			c.witnessHits, c.first, c.last, w.number, c.assurance, c.origin, principal, c.link)
+		if err != nil {
+			return false, err
+		}
+		if stored {
+			if done != nil {
+				done()
+			}
+			return true, nil
+		}
+		if c.assurance != measured {
+			return false, nil
+		}
+		var known int64
+		if err := w.findObservation.QueryRowContext(context.Background(), c.start, source.id, c.instance, c.witness.id, flush).Scan(&known); err != nil || known == measured {
+			return false, err
+		}
+		if err := w.withdraw(c.start, source, c.instance, c.witness, flush, known); err != nil {
+			return false, err
+		}
 	}
-	w.changes.subject(tenant, subject)
-	w.changes.count(tenant, subject)
-	return nil
 }
 
-// index makes the observations of a window findable by witness.
-func (w *writer) index(id, start int64) error {
-	if _, ok := w.windows.get(start); !ok {
-		if err := execute(w.addWindow, start); err != nil {
+type activeKey struct{ hour, instance, source int64 }
+
+// index makes the rows of a window findable.
+func (w *writer) index(c *delta, source int64) error {
+	if _, ok := w.windows.get(c.start); !ok {
+		if err := errors.Join(execute(w.addWindow, c.start), execute(w.addUnfolded, c.start)); err != nil {
 			return err
 		}
-		w.windows.put(start, struct{}{})
+		w.windows.put(c.start, struct{}{})
 	}
-	slot := start / slotLength
-	if last, ok := w.slots.get(id); ok && last == slot {
-		return nil
+	key := activeKey{c.start / hourLength, c.instance, source}
+	if _, ok := w.active.get(key); !ok {
+		if err := execute(w.addActive, key.hour, key.instance, key.source); err != nil {
+			return err
+		}
+		w.active.put(key, struct{}{})
 	}
-	if err := execute(w.addSeen, id, slot); err != nil {
-		return err
-	}
-	w.slots.put(id, slot)
 	return nil
 }
 

@@ -24,11 +24,23 @@ type writer struct {
 	now   func() time.Time
 	queue chan *job
 	ended chan struct{}
+	// failure is what the last fold failed with, once ended is closed.
+	failure error
 
 	interning
 	statements
+	foldStatements
 	coverageStatements
 	prepared []*sql.Stmt // all of them
+
+	derived *derived
+	deltas  []delta // of the job under way, not derived yet
+	stale   []stale // what this transaction made stale
+	folded  bool    // this transaction folds
+	// lastFold is when the derived rows were folded last; recovering says that rows are read again that were stored before.
+	lastFold   time.Time
+	recovering bool
+	horizon    int64 // windows that start before it are refused
 
 	commits, calls atomic.Uint64
 	changes        *changeLog
@@ -36,7 +48,9 @@ type writer struct {
 
 // statements are the prepared statements that are no part of interning.
 type statements struct {
-	addObservation, addWindow, addSeen         *sql.Stmt
+	addObservation, findObservation            *sql.Stmt
+	deleteObservation                          *sql.Stmt
+	addWindow, addUnfolded, addActive          *sql.Stmt
 	addNamed, nameFinding                      *sql.Stmt
 	findFinding, putFinding, deleteFinding     *sql.Stmt
 	deleteScope, bareScope, scopeFindings      *sql.Stmt
@@ -60,7 +74,10 @@ type job struct {
 }
 
 func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.Time, emptied *atomic.Uint64) (*writer, error) {
-	w := &writer{db: db, conn: conn, now: now, queue: make(chan *job, queueSize), ended: make(chan struct{}), changes: newChangeLog()}
+	w := &writer{
+		db: db, conn: conn, now: now, queue: make(chan *job, queueSize), ended: make(chan struct{}), changes: newChangeLog(),
+		derived: newDerived(), lastFold: time.Now(),
+	}
 	w.caches = newCaches(cacheLimit, emptied)
 	for _, s := range []struct {
 		into  **sql.Stmt
@@ -72,11 +89,12 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.savepoint, "SAVEPOINT call"},
 		{&w.releaseSavepoint, "RELEASE call"},
 		{&w.undoSavepoint, "ROLLBACK TO call"},
-		{&w.addObservation, `INSERT INTO obs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET length = excluded.length, hits = excluded.hits,
-  hits_error = excluded.hits_error, first = excluded.first, last = excluded.last, received = excluded.received, assurance = excluded.assurance,
-  origin = excluded.origin, principal = excluded.principal, link = excluded.link WHERE obs.assurance > excluded.assurance`},
+		{&w.addObservation, "INSERT INTO obs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"},
+		{&w.findObservation, "SELECT assurance FROM obs WHERE start = ? AND source = ? AND instance = ? AND witness = ? AND flush = ?"},
+		{&w.deleteObservation, "DELETE FROM obs WHERE start = ? AND source = ? AND instance = ? AND witness = ? AND flush = ?"},
 		{&w.addWindow, "INSERT INTO window VALUES (?) ON CONFLICT DO NOTHING"},
-		{&w.addSeen, "INSERT INTO seen VALUES (?,?) ON CONFLICT DO NOTHING"},
+		{&w.addUnfolded, "INSERT INTO unfolded VALUES (?) ON CONFLICT DO NOTHING"},
+		{&w.addActive, "INSERT INTO active VALUES (?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.addNamed, "INSERT INTO named VALUES (?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.nameFinding, "INSERT INTO finding VALUES (?,?,'','',1,?,?,?) ON CONFLICT DO UPDATE SET named = 1 WHERE named = 0"},
 		{&w.scopeFindings, "SELECT id FROM finding WHERE tenant = ? AND scope = ?"},
@@ -109,7 +127,7 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.findInstance, "SELECT id FROM instance WHERE host = ? AND pod = ? AND container = ?"},
 		{&w.addInstance, "INSERT INTO instance (host, pod, container) VALUES (?,?,?)"},
 		{&w.findSource, "SELECT id FROM source WHERE text = ?"},
-		{&w.addSource, "INSERT INTO source (text) VALUES (?)"},
+		{&w.addSource, "INSERT INTO source (text, receiver) VALUES (?,?)"},
 		{&w.findArtifact, "SELECT id FROM artifact WHERE purl = ? AND digest = ? AND revision = ? AND repository = ? AND method = ? AND conflicts = ?"},
 		{&w.addArtifact, "INSERT INTO artifact (purl, digest, revision, repository, method, conflicts) VALUES (?,?,?,?,?,?)"},
 		{&w.addArtifactName, "INSERT INTO artifact_name VALUES (?,?) ON CONFLICT DO NOTHING"},
@@ -120,8 +138,8 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.addLink, "INSERT INTO link (artifact, component) VALUES (?,?)"},
 		{&w.findSubject, "SELECT id FROM subject WHERE digest = ?"},
 		{&w.addSubject, "INSERT INTO subject (digest, tenant, kind, frame, module, part, package, member) VALUES (?,?,?,?,?,?,?,?)"},
-		{&w.findWitness, "SELECT id FROM witness WHERE tenant = ? AND witness = ?"},
-		{&w.addWitness, "INSERT INTO witness (tenant, witness, subject, frame, node, workload) VALUES (?,?,?,?,?,?)"},
+		{&w.findWitness, "SELECT id, subject, workload, created FROM witness WHERE tenant = ? AND witness = ?"},
+		{&w.addWitness, "INSERT INTO witness (tenant, witness, subject, frame, node, workload, created) VALUES (?,?,?,?,?,?,?)"},
 	} {
 		var err error
 		if *s.into, err = conn.PrepareContext(ctx, s.query); err != nil { //nolint:sqlclosecheck // finish does
@@ -129,7 +147,10 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		}
 		w.prepared = append(w.prepared, *s.into)
 	}
-	if err := w.prepareCoverage(ctx, conn); err != nil {
+	if err := errors.Join(w.prepareCoverage(ctx, conn), w.prepareFold(ctx, conn)); err != nil {
+		return nil, errors.Join(err, w.finish())
+	}
+	if err := w.recover(); err != nil {
 		return nil, errors.Join(err, w.finish())
 	}
 	return w, nil
@@ -167,7 +188,7 @@ func (w *writer) submitThen(ctx context.Context, size int, do func() error, then
 func (w *writer) close() error {
 	close(w.queue)
 	<-w.ended
-	return errors.Join(w.finish(), w.conn.Close(), w.db.Close())
+	return errors.Join(w.failure, w.finish(), w.conn.Close(), w.db.Close())
 }
 
 // finish closes the statements: SQLite would keep a connection open that has some, and not fold the log into the file.
@@ -181,15 +202,28 @@ func (w *writer) finish() error {
 
 func (w *writer) run() {
 	defer close(w.ended)
-	for first := range w.queue {
-		w.group(first)
+	late := time.NewTicker(foldEvery / 4)
+	defer late.Stop()
+	for {
+		select {
+		case first, ok := <-w.queue:
+			if !ok {
+				w.failure = w.foldAlone()
+				return
+			}
+			w.group(first)
+		case <-late.C:
+		}
+		if w.foldIsDue() {
+			_ = w.foldAlone() // it will be tried again; nothing is lost that is not made up for by Open
+		}
 	}
 }
 
 // group does the first job and those that wait behind it, within bounds, in one transaction. It waits for none.
 func (w *writer) group(first *job) {
 	began := time.Now()
-	if err := execute(w.begin); err != nil {
+	if err := w.start(); err != nil {
 		if first.taken.CompareAndSwap(false, true) {
 			first.done <- err
 		}
@@ -219,7 +253,7 @@ func (w *writer) group(first *job) {
 			}
 		}
 	}
-	if err := execute(w.commit); err != nil {
+	if err := w.end(); err != nil {
 		w.fail(doing, err)
 		return
 	}
@@ -234,13 +268,48 @@ func (w *writer) group(first *job) {
 	}
 }
 
+// start begins a transaction.
+func (w *writer) start() error {
+	w.number = max(w.derived.commit+1, w.now().UnixNano())
+	return execute(w.begin)
+}
+
+// end commits the transaction and publishes what it derived.
+func (w *writer) end() error {
+	if len(w.stale) > 0 {
+		if err := w.refresh(); err != nil {
+			return err
+		}
+	}
+	if err := execute(w.setState, w.number, "commit"); err != nil {
+		return err
+	}
+	if err := execute(w.commit); err != nil {
+		return err
+	}
+	w.derived.publish(w.number, w.folded)
+	if w.folded {
+		w.lastFold = time.Now()
+		w.derived.folds.Add(1)
+	}
+	w.stale, w.folded = nil, false
+	return nil
+}
+
 // one does a job in its savepoint. whole says that the transaction is lost.
 func (w *writer) one(j *job) (whole bool, err error) {
 	if err := execute(w.savepoint); err != nil {
 		return true, err
 	}
-	if err := j.do(); err != nil {
+	stale := len(w.stale)
+	err = j.do()
+	if err == nil {
+		err = w.derive(w.deltas)
+	}
+	w.deltas = w.deltas[:0]
+	if err != nil {
 		w.forget() // they know rows that are undone
+		w.stale = w.stale[:stale]
 		if undo := errors.Join(execute(w.undoSavepoint), execute(w.releaseSavepoint)); undo != nil {
 			return true, errors.Join(err, undo)
 		}
@@ -254,12 +323,19 @@ func (w *writer) one(j *job) (whole bool, err error) {
 
 // fail undoes the transaction and tells everyone in it.
 func (w *writer) fail(jobs []*job, err error) {
-	w.forget()
-	// SQLite may have rolled back by itself; then this fails, which is as good.
-	_ = execute(w.rollback)
+	w.undo()
 	for _, j := range jobs {
 		j.done <- err
 	}
+}
+
+// undo gives the transaction up.
+func (w *writer) undo() {
+	w.forget()
+	w.derived.undo()
+	w.stale, w.folded = nil, false
+	// SQLite may have rolled back by itself; then this fails, which is as good.
+	_ = execute(w.rollback)
 }
 
 func execute(statement *sql.Stmt, args ...any) error {

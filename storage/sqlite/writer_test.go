@@ -115,7 +115,7 @@ func TestAFailingCallLosesNoNeighbour(t *testing.T) {
 			switch i % 3 {
 			case 0: // fails after it has written
 				assert.ErrorIs(t, s.writer.submit(ctx, 1, func() error {
-					written, err := s.writer.observations(batch, nil)
+					written, _, err := s.writer.observations(batch, nil)
 					assert.NoError(t, err)
 					assert.Equal(t, 1, written.Stored)
 					return failure
@@ -248,7 +248,6 @@ func TestConcurrentWritersAndReaders(t *testing.T) {
 func TestTinyCaches(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "witness.db"), nil)
 	s.writer.caches = newCaches(2, &s.emptied)
-	s.sources = newShared[int64, receiver](1, &s.emptied)
 	for minute := range 3 {
 		written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: observations(250, minute)})
 		require.NoError(t, err)

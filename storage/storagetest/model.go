@@ -53,6 +53,7 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 	type group struct {
 		of, receiver string
 		start        int64
+		workload     witness.Workload
 		instance     witness.Instance
 		assurance    witness.Assurance
 	}
@@ -61,7 +62,7 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 	for i := range m[tenant] {
 		o := &m[tenant][i]
 		if selects(f, o) {
-			g := group{of(o), storage.Receiver(o.Source), o.WindowStart.UnixNano(), o.Instance, o.Assurance}
+			g := group{of(o), storage.Receiver(o.Source), o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}
 			sums[g] += o.Hits
 			any[g] = o
 		}
