@@ -36,7 +36,8 @@ type Principal struct {
 	Name   string
 }
 
-// PrincipalFrom is the principal of a request: the authenticator's attributes subject (or username) and tenant.
+// PrincipalFrom is the principal of a request: the authenticator's attributes subject (or username) and tenant (or
+// claims.tenant, as OpenID authenticators have it).
 // authenticated is false when no authenticator vouches for the request.
 func PrincipalFrom(ctx context.Context) (principal Principal, authenticated bool) {
 	auth := client.FromContext(ctx).Auth
@@ -50,6 +51,9 @@ func PrincipalFrom(ctx context.Context) (principal Principal, authenticated bool
 	principal = Principal{Tenant: attribute("tenant"), Name: attribute("subject")}
 	if principal.Name == "" {
 		principal.Name = attribute("username")
+	}
+	if principal.Tenant == "" {
+		principal.Tenant = attribute("claims.tenant")
 	}
 	return principal, true
 }

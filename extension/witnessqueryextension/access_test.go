@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/metadatatest"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/storage/none"
+	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
 )
 
 func TestRolesOfClaims(t *testing.T) {
@@ -260,6 +262,19 @@ func TestOIDC(t *testing.T) {
 		assert.Equal(t, writes, rights(t, base, bearer(map[string]any{"groups": []string{"all", "scanners"}})))
 		assert.Equal(t, all, rights(t, base, bearer(map[string]any{"groups": []string{"platform"}})))
 		assert.Equal(t, denied, rights(t, base, bearer(map[string]any{"groups": []string{"all"}})))
+	})
+	t.Run("tenants", func(t *testing.T) {
+		store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "witness.db")})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, store.Close()) })
+		config := local()
+		config.HTTP.Auth = configoptional.Some(confighttp.AuthConfig{Config: configauth.Config{AuthenticatorID: id}})
+		base := start(t, config, host{storageID: storageExtension{store: store}, id: authenticator})
+		red, blue := bearer(map[string]any{"tenant": "red"}), bearer(map[string]any{"tenant": "blue"})
+		assert.Equal(t, http.StatusCreated, status(t, http.MethodPut, base+"/api/v1/findings/x", `{}`, red))
+		assert.Equal(t, http.StatusOK, status(t, http.MethodGet, base+"/api/v1/findings/x", "", red))
+		assert.Equal(t, http.StatusNotFound, status(t, http.MethodGet, base+"/api/v1/findings/x", "", blue))
+		assert.Equal(t, http.StatusNotFound, status(t, http.MethodGet, base+"/api/v1/findings/x", "", bearer(nil)))
 	})
 	t.Run("without roles", func(t *testing.T) {
 		base := with(RolesConfig{})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -215,4 +216,47 @@ func TestImportTellsNoSecret(t *testing.T) {
 	for _, entry := range s.logs.All() {
 		assert.NotContains(t, fmt.Sprint(entry.ContextMap()), "hunter2")
 	}
+}
+
+// advisories is a document of n OSV advisories as the Go vulnerability database has them, one per line.
+func advisories(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `{"schema_version":"1.3.1","id":"GO-2026-%d","modified":"2026-08-01T00:00:00Z","published":"2026-08-01T00:00:00Z","aliases":["CVE-2026-%d","GHSA-aaaa-%d"],`+
+			`"summary":"Improper rendering of text nodes in module %d","details":%q,"affected":[{"package":{"name":"example.com/m%d","ecosystem":"Go"},`+
+			`"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":"0.13.0"}]}],`+
+			`"ecosystem_specific":{"imports":[{"path":"example.com/m%d/html","symbols":["Render","Tokenizer.Next","Parse%d"]}]}}]}`+"\n",
+			i, i, i, i, strings.Repeat("Text nodes not in the HTML namespace are rendered literally. ", 6), i%2000, i%2000, i)
+	}
+	return b.String()
+}
+
+func BenchmarkImport(b *testing.B) {
+	document := advisories(40_000)
+	s := newStored(b)
+	heap := func() float64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc) / (1 << 20)
+	}
+	before := heap()
+	job := &importJob{}
+	start := time.Now()
+	findings, failure := job.read(strings.NewReader(document))
+	read := time.Since(start)
+	if failure != "" || len(findings) != 40_000 {
+		b.Fatal(failure, len(findings))
+	}
+	held := heap() - before
+	runtime.KeepAlive(findings)
+	findings = nil
+	for b.Loop() {
+		if p := s.importDocument(importPath, "application/x-ndjson", document); p.Imported != 40_000 {
+			b.Fatal(p)
+		}
+	}
+	b.ReportMetric(float64(len(document))/(1<<20), "MiB/document")
+	b.ReportMetric(held, "MiB/held")
+	b.ReportMetric(read.Seconds(), "s/read")
 }
