@@ -2,6 +2,7 @@ package witnessqueryextension
 
 import (
 	"bytes"
+	"encoding/json"
 	"mime"
 	"net/http"
 	"net/http/httptest"
@@ -190,4 +191,33 @@ func parameterNames(d *document, parameters any) []string {
 		}
 	}
 	return names
+}
+
+// Most readers let the second of two members with a name win without a word.
+func TestDocumentHasNoMemberTwice(t *testing.T) {
+	decoder := json.NewDecoder(bytes.NewReader(openAPI))
+	var walk func(path string)
+	walk = func(path string) {
+		token, err := decoder.Token()
+		require.NoError(t, err)
+		switch token {
+		case json.Delim('{'):
+			seen := map[string]bool{}
+			for decoder.More() {
+				key, err := decoder.Token()
+				require.NoError(t, err)
+				name := key.(string)
+				assert.False(t, seen[name], "%s/%s", path, name)
+				seen[name] = true
+				walk(path + "/" + name)
+			}
+			_, _ = decoder.Token()
+		case json.Delim('['):
+			for decoder.More() {
+				walk(path + "/")
+			}
+			_, _ = decoder.Token()
+		}
+	}
+	walk("")
 }
