@@ -140,11 +140,11 @@ func TestErrorsRepeatNothing(t *testing.T) {
 		"a longer answer": func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, strings.Repeat("s3cret", 100)) },
 		"half an answer": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "99")
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 		},
 		"a broken problem": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"detail":s3cret`)
 		},
 		"a problem of ours": func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusBadRequest) },

@@ -16,9 +16,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	score, err := c.Score(ctx, "GO-2023-1988")
+	score, err := c.Score(context.Background(), "GO-2023-1988")
 	switch {
 	case client.IsStatus(err, http.StatusNotFound):
 		fmt.Println("there is no such finding")

@@ -222,7 +222,7 @@ func (c *identities) hash(f *witness.Frame, a *about) uint64 {
 		hash = maphash.String(c.seed, f.Symbol)
 	}
 	// Where package and member are the ends of the symbol, their lengths are all there is to know.
-	hash = mix(hash ^ uint64(len(f.Package))<<32 ^ uint64(len(f.Member))) //nolint:gosec // not negative
+	hash = mix(hash ^ uint64(len(f.Package))<<32 ^ uint64(len(f.Member)))
 	if !strings.HasPrefix(f.Symbol, f.Package) || !strings.HasSuffix(f.Symbol, f.Member) {
 		hash = mix(hash ^ maphash.String(c.seed, f.Package))
 		hash = mix(hash ^ maphash.String(c.seed, f.Member))

@@ -188,7 +188,7 @@ func cutCounts(in []byte, start int64) ([]count, error) {
 		if c.hits == 0 || index > math.MaxInt32 {
 			return nil, errDamaged
 		}
-		c.index = int(index) //nolint:gosec // bounded
+		c.index = int(index)
 		counts = append(counts, c)
 	}
 	return counts, nil
