@@ -375,9 +375,9 @@ func Receiver(source string) string {
 const StageCoverageLimit = "storage.coverage_limit"
 
 // BehindHorizon is the Refusal.Reason of an observation whose window was rolled up, so that nobody can say whether it is
-// new; StageBehindHorizon the stage of the loss that it is.
+// new. The backend tells it as a loss at StageBehindHorizon, in the same transaction; whoever called need not.
 const (
-	BehindHorizon      = "witness.window.start: is behind the dedupe horizon"
+	BehindHorizon      = "witness.window.start: is before what was rolled up"
 	StageBehindHorizon = "storage.behind_horizon"
 )
 

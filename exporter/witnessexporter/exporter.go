@@ -142,7 +142,9 @@ func (e *witnessExporter) push(ctx context.Context, logs plog.Logs) error {
 			refused := &c.observations[refusal.Index]
 			reason := reasonOf(refused, refusal.Reason, now)
 			c.refused[reason]++
-			c.losses.add(refused, stages[reason])
+			if reason != reasonHorizon { // the storage told that one itself
+				c.losses.add(refused, stages[reason])
+			}
 		}
 	}
 	lost := c.losses.coverage(now)

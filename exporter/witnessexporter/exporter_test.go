@@ -281,21 +281,17 @@ func TestLossesAreBounded(t *testing.T) {
 	assert.Equal(t, []witness.Coverage{{Source: unknownSource, LossStage: "x", Lost: 1, Assurance: witness.Asserted, Start: now.Truncate(time.Minute), End: now.Truncate(time.Minute)}}, l.coverage(now))
 }
 
-func TestBehindTheHorizonIsALoss(t *testing.T) {
+func TestBehindTheHorizonIsToldByTheStorage(t *testing.T) {
 	_, database := startStorage(t)
-	o := observations(2)
-	exporter := startExporter(t, exportertest.NewNopSettings(NewFactory().Type()), host{storageID: &offering{storage: &rolled{Storage: database}}})
-	for range 2 {
-		require.NoError(t, exporter.ConsumeLogs(context.Background(), logsOf(o...)))
-	}
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
+	exporter := startExporter(t, metadatatest.NewSettings(telemetry), host{storageID: &offering{storage: &rolled{Storage: database}}})
+	require.NoError(t, exporter.ConsumeLogs(context.Background(), logsOf(observations(2)...)))
 	coverage, err := database.Coverage(context.Background(), "", storage.CoverageQuery{})
 	require.NoError(t, err)
-	require.Len(t, coverage, 1, "delivered again it is the same loss")
-	assert.Equal(t, storage.StageBehindHorizon, coverage[0].LossStage)
-	assert.Equal(t, o[0].Source, coverage[0].Source)
-	assert.True(t, o[0].WindowStart.Equal(coverage[0].Start))
-	assert.True(t, o[0].WindowEnd.Equal(coverage[0].End))
-	assert.EqualValues(t, o[0].Hits+o[1].Hits, coverage[0].Lost)
+	assert.Empty(t, coverage, "and not once more")
+	metadatatest.AssertEqualWitnessExporterRefusedRecords(t, telemetry,
+		[]metricdata.DataPoint[int64]{{Value: 2, Attributes: attribute.NewSet(attribute.String("reason", "horizon"))}}, ignore...)
 }
 
 // rolled is a storage that takes no observations any more.

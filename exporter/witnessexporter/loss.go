@@ -16,7 +16,7 @@ import (
 // stages of the losses that refused observations are, by reason.
 var stages = map[string]string{
 	reasonID: "exporter.id", reasonMalformed: "exporter.malformed", reasonAhead: "exporter.ahead",
-	reasonHorizon: storage.StageBehindHorizon, reasonStorage: "exporter.storage",
+	reasonStorage: "exporter.storage",
 }
 
 // unknownSource is the source of what does not say who sent it.

@@ -148,7 +148,7 @@ func (s *Storage) WriteCoverage(ctx context.Context, principal storage.Principal
 		if err != nil {
 			return err
 		}
-		w := coverageWrite{writer: s.writer, tenant: tenant, tenantName: principal.Tenant, principal: name, received: s.now().UnixNano()}
+		w := coverageWrite{writer: s.writer, tenant: tenant, tenantName: principal.Tenant, principal: name}
 		for i := range coverage {
 			if coverage[i].Validate() != nil {
 				continue
@@ -258,9 +258,9 @@ func (w *writer) forget() {
 // coverageWrite is a call of WriteCoverage within its transaction.
 type coverageWrite struct {
 	*writer
-	tenant, principal, received int64
-	tenantName                  string
-	changes                     []change
+	tenant, principal int64
+	tenantName        string
+	changes           []change
 }
 
 // topicKey is a row of coverage_topic.
@@ -403,7 +403,7 @@ func (w *coverageWrite) replace(topic, source int64, c *witness.Coverage, old []
 		}
 	}
 	if err := execute(w.putRun, topic, r.start, r.end, r.state, r.reason, r.interval, r.watched, r.seen, r.leastWatched, r.leastSeen, r.lost,
-		w.received, w.principal); err != nil {
+		w.now().UnixNano(), w.principal); err != nil {
 		return err
 	}
 	w.changes = append(w.changes, change{topic, newTrack(w.tenantName, c), old, []run{r}})

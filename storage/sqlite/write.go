@@ -20,12 +20,6 @@ import (
 // hourLength is that of the hours of the tables active and cell.
 const hourLength = int64(time.Hour)
 
-// behindHorizon is the reason of a refusal, and storage.behind_horizon the stage at which its hits were lost.
-const (
-	behindHorizon = semconv.WitnessWindowStart + ": is before what was rolled up"
-	behindStage   = "storage.behind_horizon"
-)
-
 // WriteObservations implements storage.Writer.
 func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (storage.Written, error) {
 	if err := s.enter(); err != nil {
@@ -57,7 +51,7 @@ func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (s
 func (s *Storage) count(written storage.Written, ahead int) {
 	behind := 0
 	for _, refusal := range written.Refused {
-		if refusal.Reason == behindHorizon {
+		if refusal.Reason == storage.BehindHorizon {
 			behind++
 		}
 	}
@@ -128,7 +122,7 @@ func (w *writer) observations(batch storage.Batch, refused []storage.Refusal) (s
 		}
 		o := &batch.Observations[i]
 		if o.WindowStart.UnixNano() < w.horizon {
-			written.Refused = append(written.Refused, storage.Refusal{Index: i, Reason: behindHorizon})
+			written.Refused = append(written.Refused, storage.Refusal{Index: i, Reason: storage.BehindHorizon})
 			key := lossKey{o.Source, o.Instance.Host, o.WindowStart.UnixNano()}
 			behind[key] = behind[key].add(o)
 			continue
@@ -176,11 +170,11 @@ func (w *writer) lose(principal storage.Principal, tenant, name int64, losses ma
 	if len(losses) == 0 {
 		return nil, nil
 	}
-	to := coverageWrite{writer: w, tenant: tenant, tenantName: principal.Tenant, principal: name, received: w.number}
+	to := coverageWrite{writer: w, tenant: tenant, tenantName: principal.Tenant, principal: name}
 	for key, lost := range losses {
 		if err := to.record(&witness.Coverage{
 			Source: key.source, Instance: witness.Instance{Host: key.host}, Assurance: witness.Measured,
-			Start: lost.first, End: lost.last, LossStage: behindStage, Lost: lost.hits,
+			Start: lost.first, End: lost.last, LossStage: storage.StageBehindHorizon, Lost: lost.hits,
 		}); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,143 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+func hostBeat(host int, start, end time.Time) witness.Coverage {
+	return witness.Coverage{
+		Source: fmt.Sprintf("%08x/1/tetragon", host), Instance: witness.Instance{Host: fmt.Sprintf("node-%d", host)}, Assurance: witness.Measured,
+		Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec, witness.KindCall}, Interval: 15 * time.Second, Start: start, End: end,
+		ProcessesWatched: 100, ProcessesSeen: 100,
+	}
+}
+
+// What is answered from memory is what the file says.
+func TestCoverageFromMemoryIsThatOfTheFile(t *testing.T) {
+	now := releaseNow
+	path := filepath.Join(t.TempDir(), "witness.db")
+	s := open(t, path, func() time.Time { return now })
+	history(t, s)
+	for hour := range 24 * 30 { // of which memory has eight days
+		start := now.Add(-time.Duration(hour+1) * time.Hour)
+		c := hostBeat(hour%3, start, start.Add(time.Hour))
+		if hour%7 == 0 {
+			c = witness.Coverage{Source: c.Source, Instance: c.Instance, StatusTarget: fmt.Sprint(hour % 5), StatusState: "attached", Start: start, End: start}
+		}
+		require.NoError(t, s.WriteCoverage(t.Context(), storage.Principal{}, []witness.Coverage{c}))
+	}
+	ask := func() (all [][]witness.Coverage) {
+		for day := range 40 {
+			for _, length := range []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
+				from := now.Add(-time.Duration(day) * 17 * time.Hour)
+				found, err := s.Coverage(t.Context(), "", storage.CoverageQuery{From: from, To: from.Add(length)})
+				require.NoError(t, err)
+				all = append(all, found)
+			}
+		}
+		return all
+	}
+	written := ask()
+	s.coverage.fill(nil, 0)
+	file := ask()
+	assert.Equal(t, file, written)
+	require.NoError(t, s.rememberCoverage(t.Context()))
+	assert.Equal(t, file, ask())
+	s.coverage.mutex.Lock()
+	s.coverage.forget(nanoseconds(now.Add(-100 * time.Hour)))
+	s.coverage.mutex.Unlock()
+	assert.Equal(t, file, ask(), "less is in memory")
+}
+
+func TestExpireCoverage(t *testing.T) {
+	now := releaseNow.Add(72 * time.Hour) // no week ends in what follows
+	s := open(t, filepath.Join(t.TempDir(), "witness.db"), func() time.Time { return now })
+	ago := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
+	state := func(host int, at time.Time, state string) witness.Coverage {
+		c := hostBeat(host, at, at)
+		c.Kinds, c.Signal, c.StatusTarget, c.StatusState = nil, "", "probe", state
+		return c
+	}
+	require.NoError(t, s.WriteCoverage(t.Context(), storage.Principal{}, []witness.Coverage{
+		hostBeat(1, ago(100), ago(90)), hostBeat(1, ago(10), ago(0)), state(1, ago(100), "attached"), state(1, ago(95), "suspended"),
+		hostBeat(2, ago(100), ago(60)), hostBeat(3, ago(100), ago(90)), state(3, ago(95), "suspended"),
+	}))
+	all := func() (all []string) {
+		found, err := s.Coverage(t.Context(), "", storage.CoverageQuery{From: ago(1000)})
+		require.NoError(t, err)
+		for _, c := range found {
+			all = append(all, c.Instance.Host+" "+c.StatusState+" "+now.Sub(c.Start).String())
+		}
+		return all
+	}
+	require.Len(t, all(), 7)
+	deleted := 0
+	for range 4 {
+		n, err := s.ExpireCoverage(t.Context(), ago(70), 2)
+		require.NoError(t, err)
+		deleted += n
+	}
+	assert.Equal(t, 4, deleted)
+	want := []string{"node-2  100h0m0s", "node-1 suspended 95h0m0s", "node-1  10h0m0s"}
+	assert.Equal(t, want, all(), "what the hook of a source that reports is in is kept")
+	require.NoError(t, s.rememberCoverage(t.Context()))
+	assert.Equal(t, want, all())
+}
+
+func BenchmarkCoverage(b *testing.B) {
+	now := releaseNow
+	s, err := Open(context.Background(), Options{Path: filepath.Join(b.TempDir(), "witness.db"), Now: func() time.Time { return now }})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	const hosts = 2000
+	for day := range 7 {
+		batch := make([]witness.Coverage, hosts)
+		for host := range batch {
+			start := now.Add(-time.Duration(7-day) * 24 * time.Hour)
+			batch[host] = hostBeat(host, start, start.Add(24*time.Hour))
+		}
+		require.NoError(b, s.WriteCoverage(context.Background(), storage.Principal{}, batch))
+	}
+	read := func(b *testing.B, span time.Duration) {
+		for b.Loop() {
+			found, err := s.Coverage(context.Background(), "", storage.CoverageQuery{From: now.Add(-span), To: now, Limit: 100000})
+			require.NoError(b, err)
+			require.GreaterOrEqual(b, len(found), hosts)
+		}
+	}
+	b.Run("day", func(b *testing.B) { read(b, 24*time.Hour) })
+	b.Run("week", func(b *testing.B) { read(b, 7*24*time.Hour) })
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			require.NoError(b, s.rememberCoverage(context.Background()))
+		}
+	})
+	b.Run("file", func(b *testing.B) {
+		tracks := s.coverage.tracks
+		s.coverage.tracks = nil
+		read(b, 7*24*time.Hour)
+		s.coverage.tracks = tracks
+	})
+	b.Run("write", func(b *testing.B) {
+		at := now
+		for b.Loop() {
+			batch := make([]witness.Coverage, hosts)
+			for host := range batch {
+				batch[host] = hostBeat(host, at, at.Add(15*time.Second))
+			}
+			at = at.Add(15 * time.Second)
+			require.NoError(b, s.WriteCoverage(context.Background(), storage.Principal{}, batch))
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*hosts), "ns/beat")
+	})
+}
