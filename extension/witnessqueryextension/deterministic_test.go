@@ -48,10 +48,10 @@ func scene() (observations []witness.Observation, coverage []witness.Coverage, f
 			Assurance: witness.Measured, Source: fmt.Sprintf("agent/%d/tetragon", i%2), Signal: "tetragon", Start: end.Add(-15 * time.Minute), End: end,
 			Instance: witness.Instance{Host: fmt.Sprintf("node-%d", i%3)},
 		}
-		switch {
-		case i%5 == 3:
+		switch i % 5 {
+		case 3:
 			c.LossStage, c.Lost = "ringbuf", uint64(i)
-		case i%5 == 4:
+		case 4:
 			c.StatusTarget, c.StatusState, c.StatusReason = "probe", "refused", "symbol not found"
 		default:
 			c.Kinds, c.Interval, c.ProcessesWatched, c.ProcessesSeen = []witness.Kind{witness.KindExec, witness.KindCall}, 15*time.Minute, 7, 9

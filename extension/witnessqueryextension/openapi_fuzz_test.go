@@ -270,7 +270,7 @@ func (g *generator) request(base, template, method string, operation, path map[s
 		r.Body, r.ContentLength = nil, 0
 	}
 	// Opaque is sent as it is, whatever is wrong with it.
-	r.URL.Opaque = regexp.MustCompile(`[\x00-\x20\x7f-\xff?#]`).ReplaceAllStringFunc(target, func(s string) string { return url.PathEscape(s) })
+	r.URL.Opaque = regexp.MustCompile(`[\x00-\x20\x7f-\xff?#]`).ReplaceAllStringFunc(target, url.PathEscape)
 	r.URL.RawQuery = text
 	r.Header = header
 	return r
