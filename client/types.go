@@ -19,6 +19,65 @@ type Artifact struct {
 	Revision       string `json:"revision,omitzero"`
 }
 
+// Asset: The evidence in one image, in one workload or on one host; which is null for evidence that does not say.
+type Asset struct {
+	Band Band `json:"band"`
+	// Hits of each assurance.
+	ByAssurance AssetByAssurance `json:"byAssurance"`
+	ByKind      KindHits         `json:"byKind"`
+	Hits        uint64           `json:"hits"`
+	Host        *string          `json:"host,omitzero"`
+	// Distinct hosts
+	Hosts uint64 `json:"hosts"`
+	// Digest of the image
+	Image *string `json:"image,omitzero"`
+	// Distinct images
+	Images   uint64     `json:"images"`
+	LastSeen *time.Time `json:"lastSeen"`
+	// Whether there are hits. false is unknown: a scanner names the asset and nothing was seen there, or nobody
+	// watched
+	Observed bool `json:"observed"`
+	// Occurrences of the finding that name the asset
+	Occurrences uint64 `json:"occurrences"`
+	// Who says so
+	Scanners []string `json:"scanners"`
+	// The score that the evidence of this asset has alone
+	Score float64 `json:"score"`
+	// Whether the hosts that the evidence is from were watched in the asked time, or the last day: yes is all of
+	// them, all the time and without a loss; unknown without a host that is known
+	Watched  string         `json:"watched"`
+	Workload *AssetWorkload `json:"workload,omitzero"`
+	// Distinct workloads, of which the image is a part
+	Workloads uint64 `json:"workloads"`
+}
+
+// AssetByAssurance: Hits of each assurance.
+type AssetByAssurance struct {
+	// Asserted hits
+	Asserted uint64 `json:"asserted"`
+	// Measured hits
+	Measured uint64 `json:"measured"`
+}
+
+// AssetWorkload: is a schema of the API.
+type AssetWorkload struct {
+	// Name of the container
+	Container  string `json:"container,omitzero"`
+	Controller string `json:"controller,omitzero"`
+	Namespace  string `json:"namespace,omitzero"`
+}
+
+// Assets: Where a finding was seen.
+type Assets struct {
+	// The time that the recency of scores is measured from: that of the first page
+	AsOf      time.Time `json:"asOf"`
+	Assets    []Asset   `json:"assets"`
+	By        string    `json:"by"`
+	FindingID string    `json:"findingId"`
+	// cursor of the next page; null on the last
+	NextCursor *string `json:"nextCursor"`
+}
+
 // Assurance: Who vouches for evidence: measured is a collector's own receiver, asserted is posted or from an
 // unauthenticated sender.
 type Assurance string
@@ -44,6 +103,99 @@ type Collection struct {
 	Posture string `json:"posture"`
 	// Since when there was no gap of more than three heartbeats, as far as the last day shows; null when not active
 	Since *time.Time `json:"since"`
+}
+
+// ContainedProcess: What is known of one process; what is not here is unknown
+type ContainedProcess struct {
+	Container ContainedProcessContainer `json:"container"`
+	// Empty when the signals are about every process
+	Executable ContainedProcessExecutable `json:"executable"`
+	Host       string                     `json:"host,omitzero"`
+	Origin     string                     `json:"origin"`
+	Pod        string                     `json:"pod,omitzero"`
+	Signals    []ContainedProcessSignal   `json:"signals"`
+	Workload   ContainedProcessWorkload   `json:"workload"`
+}
+
+// ContainedProcessContainer: is a schema of the API.
+type ContainedProcessContainer struct {
+	ID    string `json:"id,omitzero"`
+	Image string `json:"image,omitzero"`
+	Name  string `json:"name,omitzero"`
+}
+
+// ContainedProcessExecutable: Empty when the signals are about every process
+type ContainedProcessExecutable struct {
+	BuildID string `json:"buildId,omitzero"`
+	Path    string `json:"path,omitzero"`
+}
+
+// ContainedProcessSignal: is a schema of the API.
+type ContainedProcessSignal struct {
+	Assurance  Assurance `json:"assurance"`
+	Name       string    `json:"name"`
+	ObservedAt time.Time `json:"observedAt"`
+	Source     string    `json:"source"`
+	// One class, or for capabilities and sensitive_mounts any number of names
+	Values []string `json:"values"`
+}
+
+// ContainedProcessWorkload: is a schema of the API.
+type ContainedProcessWorkload struct {
+	Controller string `json:"controller,omitzero"`
+	Namespace  string `json:"namespace,omitzero"`
+}
+
+// Containment: What could be reached if the code were abused. Beside the score and never in it
+type Containment struct {
+	// Weighted share of missing controls among those that are known; null when none is, which is not 0
+	BlastRadius *float64 `json:"blastRadius"`
+	// Digest of the weights that are configured: sha256 over their RFC 8785 JSON
+	ConfigDigest string            `json:"configDigest"`
+	Model        string            `json:"model"`
+	Parts        []ContainmentPart `json:"parts"`
+	// Processes that were judged; a workload of which nothing is known counts as one
+	Processes uint64 `json:"processes"`
+	// There is more than was looked at or is listed
+	Truncated bool `json:"truncated"`
+	// Weighted share of controls of which nothing is known, over the processes
+	UnknownShare float64 `json:"unknownShare"`
+	// Where there is evidence, and where occurrences are; the largest blast radius first
+	Workloads []ContainmentWorkload `json:"workloads"`
+}
+
+// ContainmentWorkload: is a schema of the API.
+type ContainmentWorkload struct {
+	BlastRadius *float64 `json:"blastRadius"`
+	// Of which something is known
+	Processes    uint64  `json:"processes"`
+	UnknownShare float64 `json:"unknownShare"`
+	// All empty for the host; for an occurrence what it names
+	Workload ContainmentWorkloadWorkload `json:"workload"`
+}
+
+// ContainmentWorkloadWorkload: All empty for the host; for an occurrence what it names
+type ContainmentWorkloadWorkload struct {
+	Container  string `json:"container"`
+	Controller string `json:"controller"`
+	Image      string `json:"image"`
+	Namespace  string `json:"namespace"`
+}
+
+// ContainmentPart: is a schema of the API.
+type ContainmentPart struct {
+	Assurance Assurance `json:"assurance,omitzero"`
+	// Processes of which it is known
+	Known uint64 `json:"known"`
+	// Processes that lack it
+	Missing    uint64    `json:"missing"`
+	Name       string    `json:"name"`
+	ObservedAt time.Time `json:"observedAt,omitzero"`
+	Source     string    `json:"source,omitzero"`
+	// Of the control: missing when one process lacks it. What was not observed is unknown
+	State  string  `json:"state"`
+	Weight float64 `json:"weight"`
+	Why    string  `json:"why"`
 }
 
 // Coverage: What was watched in [from, to): what silence is worth. It speaks of all hosts that report, not only
@@ -547,6 +699,76 @@ type PostedFrame struct {
 	Symbol string `json:"symbol,omitzero"`
 }
 
+// PostedSignal: At least one member of workload, container, pod or host, and one signal that is known. What is
+// absent or unknown is not known
+type PostedSignal struct {
+	// Whether the executed file has a name
+	Binary string `json:"binary,omitzero"`
+	// Effective capabilities; an empty list says that there are none
+	Capabilities []string        `json:"capabilities,omitzero"`
+	Container    PostedContainer `json:"container,omitzero"`
+	// How the process got into its container
+	Entry string `json:"entry,omitzero"`
+	// Without it, the signals are about every process of the container or workload
+	Executable PostedSignalExecutable `json:"executable,omitzero"`
+	Host       string                 `json:"host,omitzero"`
+	// Whether a profile of a security module confines it
+	Lsm        string                 `json:"lsm,omitzero"`
+	Namespaces PostedSignalNamespaces `json:"namespaces,omitzero"`
+	// Whether a network policy selects it
+	NetworkPolicy string `json:"networkPolicy,omitzero"`
+	// Whether an exec can raise privileges no more
+	NoNewPrivs string `json:"noNewPrivs,omitzero"`
+	// Now when absent
+	ObservedAt time.Time `json:"observedAt,omitzero"`
+	Origin     string    `json:"origin,omitzero"`
+	Pod        string    `json:"pod,omitzero"`
+	// Whether the container is privileged
+	Privileged string `json:"privileged,omitzero"`
+	// Whether the exec raised privileges
+	Privileges string `json:"privileges,omitzero"`
+	// Root file system
+	RootFs string `json:"rootFs,omitzero"`
+	// Mode of seccomp
+	Seccomp string `json:"seccomp,omitzero"`
+	// An empty list says that there is nothing of the kind
+	SensitiveMounts []string `json:"sensitiveMounts,omitzero"`
+	// Where the signals were read; they are asserted all the same
+	Source string `json:"source,omitzero"`
+	// User class
+	User     string               `json:"user,omitzero"`
+	Workload PostedSignalWorkload `json:"workload,omitzero"`
+}
+
+// PostedSignalExecutable: Without it, the signals are about every process of the container or workload
+type PostedSignalExecutable struct {
+	BuildID string `json:"buildId,omitzero"`
+	Path    string `json:"path,omitzero"`
+}
+
+// PostedSignalNamespaces: is a schema of the API.
+type PostedSignalNamespaces struct {
+	Cgroup string `json:"cgroup,omitzero"`
+	Ipc    string `json:"ipc,omitzero"`
+	Mnt    string `json:"mnt,omitzero"`
+	Net    string `json:"net,omitzero"`
+	Pid    string `json:"pid,omitzero"`
+	User   string `json:"user,omitzero"`
+	Uts    string `json:"uts,omitzero"`
+}
+
+// PostedSignalWorkload: is a schema of the API.
+type PostedSignalWorkload struct {
+	// kind/name, as deployment/web
+	Controller string `json:"controller,omitzero"`
+	Namespace  string `json:"namespace,omitzero"`
+}
+
+// PostedSignals: is a schema of the API.
+type PostedSignals struct {
+	Signals []PostedSignal `json:"signals"`
+}
+
 // PostedTrace: Something that ran. sample and call need frames; for exec and load a module is enough.
 type PostedTrace struct {
 	Artifact  PostedArtifact  `json:"artifact,omitzero"`
@@ -611,7 +833,8 @@ type Score struct {
 	// For people: which scores the band has, and what the strongest evidence is
 	BandWhy string `json:"bandWhy"`
 	// Digest of the weights that are configured: sha256 over their RFC 8785 JSON
-	ConfigDigest string `json:"configDigest"`
+	ConfigDigest string      `json:"configDigest"`
+	Containment  Containment `json:"containment"`
 	// What silence is worth: processes x loss x duration over the last 7 days
 	Coverage        float64  `json:"coverage"`
 	CoverageFactors []Factor `json:"coverageFactors"`
@@ -625,6 +848,27 @@ type Score struct {
 	Observed bool `json:"observed"`
 	// 0 without evidence
 	Score float64 `json:"score"`
+}
+
+// SignalList: is a schema of the API.
+type SignalList struct {
+	NextCursor *string            `json:"nextCursor"`
+	Processes  []ContainedProcess `json:"processes"`
+}
+
+// SignalsTaken: is a schema of the API.
+type SignalsTaken struct {
+	// Items
+	Accepted uint64                 `json:"accepted"`
+	Rejected []SignalsTakenRejected `json:"rejected"`
+	// Signals in them that are newer than what was known; 0 without storage
+	Stored uint64 `json:"stored"`
+}
+
+// SignalsTakenRejected: is a schema of the API.
+type SignalsTakenRejected struct {
+	Index  uint64 `json:"index"`
+	Reason string `json:"reason"`
 }
 
 // Snapshot: A signal snapshot: RFC 8785 JSON without JSON numbers. The package snapshot has the format and
@@ -649,7 +893,9 @@ type Snapshot struct {
 
 // SnapshotConfig: How the result was made.
 type SnapshotConfig struct {
-	Canonicalizer string `json:"canonicalizer"`
+	Canonicalizer     string `json:"canonicalizer"`
+	ContainmentConfig string `json:"containmentConfig,omitzero"`
+	ContainmentModel  string `json:"containmentModel,omitzero"`
 	// Version of the software
 	Engine   string `json:"engine"`
 	Matching string `json:"matching"`
@@ -662,17 +908,28 @@ type SnapshotConfig struct {
 
 // SnapshotResult: What came out.
 type SnapshotResult struct {
-	Band     string           `json:"band"`
-	Coverage string           `json:"coverage"`
-	Factors  []SnapshotFactor `json:"factors"`
-	Score    string           `json:"score"`
-	Unknowns []string         `json:"unknowns"`
+	Band string `json:"band"`
+	// How far what runs is contained, beside the score. Without blastRadius no control is known.
+	Containment SnapshotResultContainment `json:"containment,omitzero"`
+	Coverage    string                    `json:"coverage"`
+	Factors     []SnapshotFactor          `json:"factors"`
+	Score       string                    `json:"score"`
+	Unknowns    []string                  `json:"unknowns"`
 }
 
 // SnapshotWindow: The time of the evidence.
 type SnapshotWindow struct {
 	From string `json:"from"`
 	To   string `json:"to"`
+}
+
+// SnapshotResultContainment: How far what runs is contained, beside the score. Without blastRadius no control is
+// known.
+type SnapshotResultContainment struct {
+	BlastRadius  string   `json:"blastRadius,omitzero"`
+	Missing      []string `json:"missing"`
+	Unknown      []string `json:"unknown"`
+	UnknownShare string   `json:"unknownShare"`
 }
 
 // SnapshotFactor: A factor of the score.

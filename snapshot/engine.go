@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -25,8 +26,10 @@ type Engine struct {
 type Outcome struct {
 	Window      Window
 	ScoreConfig string // digest of the weights, sha256:<hex>
-	Counters    map[string]string
-	Result      Result
+	// ContainmentModel and ContainmentConfig are empty without containment.
+	ContainmentModel, ContainmentConfig string
+	Counters                            map[string]string
+	Result                              Result
 }
 
 // Engines are those that snapshots can be made with, the last, and replayed with, all of them.
@@ -53,6 +56,7 @@ const (
 	UnknownVersion       = "version"           // of some evidence, which version ran
 	UnknownIdentity      = "artifact-identity" // of some evidence, which artifact it was in
 	UnknownSymbols       = "symbols"           // the finding names no function
+	UnknownContainment   = "containment"       // of some process, how it is contained
 	UnknownOnlyAsserted  = "only-asserted"     // nothing was measured
 	UnknownFixedVersions = "affected-versions" // the finding does not say which versions are affected
 )
@@ -113,6 +117,13 @@ func v1(s *State) (Outcome, error) {
 		Counters:    map[string]string{},
 		Result:      Result{Score: formatFraction(scored.Score), Band: scored.Band, Coverage: formatFraction(coverage), Factors: []Factor{}, Unknowns: []string{}},
 	}
+	if s.Containment != nil {
+		outcome.ContainmentModel = containment.Model
+		if outcome.Result.Containment, outcome.ContainmentConfig, err = s.Containment.contain(); err != nil {
+			return Outcome{}, err
+		}
+	}
+	unknowns[UnknownContainment] = s.Containment == nil || s.Containment.Truncated || outcome.Result.Containment.UnknownShare != "0"
 	for _, factor := range scored.Factors {
 		outcome.Result.Factors = append(outcome.Result.Factors, Factor{factor.Name, formatFraction(factor.Value)})
 	}

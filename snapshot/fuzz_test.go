@@ -33,16 +33,20 @@ func FuzzReplay(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(built.Inputs[d.Inputs[0].SHA256], built.Inputs[d.Inputs[1].SHA256], built.Inputs[d.Inputs[2].SHA256], built.Inputs[d.Inputs[3].SHA256])
+		inputs := map[Kind][]byte{}
+		for _, input := range d.Inputs {
+			inputs[input.Kind] = built.Inputs[input.SHA256]
+		}
+		f.Add(inputs[KindContainment], inputs[KindContainmentWeights], inputs[KindCoverage], inputs[KindEvidence], inputs[KindFinding], inputs[KindWeights])
 	}
 	whole := build(f, full(), "")
-	f.Fuzz(func(t *testing.T, coverage, evidence, finding, weights []byte) {
+	f.Fuzz(func(t *testing.T, reach, controls, coverage, evidence, finding, weights []byte) {
 		d, err := Parse(whole.Document)
 		if err != nil {
 			t.Fatal(err)
 		}
 		inputs := maps.Clone(whole.Inputs)
-		for i, data := range [][]byte{coverage, evidence, finding, weights} {
+		for i, data := range [][]byte{reach, controls, coverage, evidence, finding, weights} {
 			d.Inputs[i].SHA256, d.Inputs[i].Size = Digest(data), formatCount(len(data))
 			inputs[d.Inputs[i].SHA256] = data
 		}

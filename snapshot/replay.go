@@ -43,11 +43,15 @@ func (e Engines) Build(s *State, config Config, prev string) (*Built, error) {
 	}
 	built := &Built{Inputs: map[string][]byte{}}
 	config.Matching, config.ScoreModel, config.ScoreConfig = engine.Matching, engine.ScoreModel, outcome.ScoreConfig
+	config.ContainmentModel, config.ContainmentConfig = outcome.ContainmentModel, outcome.ContainmentConfig
 	d := Document{
 		Schema: Schema, FindingID: s.Finding.ID, AsOf: asOf, Window: outcome.Window, Config: config,
 		Counters: outcome.Counters, Result: outcome.Result, Prev: prev,
 	}
 	for _, kind := range kinds {
+		if documents[kind] == nil {
+			continue
+		}
 		digest := Digest(documents[kind])
 		built.Inputs[digest] = documents[kind]
 		d.Inputs = append(d.Inputs, Input{kind, InputMediaType(kind), digest, formatCount(len(documents[kind]))})
@@ -150,6 +154,7 @@ func (e Engines) Replay(document []byte, load Load) (*Report, error) {
 	again := *d
 	again.FindingID, again.Window, again.Counters, again.Result = state.Finding.ID, outcome.Window, outcome.Counters, outcome.Result
 	again.Config.ScoreConfig = outcome.ScoreConfig
+	again.Config.ContainmentModel, again.Config.ContainmentConfig = outcome.ContainmentModel, outcome.ContainmentConfig
 	recomputed, err := again.encode()
 	if err != nil {
 		return nil, err

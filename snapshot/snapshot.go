@@ -93,15 +93,18 @@ type Input struct {
 // Kind of an input.
 type Kind string
 
-// The kinds. A snapshot has one input of each; later engines may have others.
+// The kinds. A snapshot has one input of each, but of containment where nobody looked at it or it is too large;
+// later engines may have others.
 const (
-	KindCoverage Kind = "coverage"
-	KindEvidence Kind = "evidence"
-	KindFinding  Kind = "finding"
-	KindWeights  Kind = "weights"
+	KindContainment        Kind = "containment"
+	KindContainmentWeights Kind = "containment-weights"
+	KindCoverage           Kind = "coverage"
+	KindEvidence           Kind = "evidence"
+	KindFinding            Kind = "finding"
+	KindWeights            Kind = "weights"
 )
 
-var kinds = []Kind{KindCoverage, KindEvidence, KindFinding, KindWeights}
+var kinds = []Kind{KindContainment, KindContainmentWeights, KindCoverage, KindEvidence, KindFinding, KindWeights}
 
 const maxInputs = 64
 
@@ -117,6 +120,9 @@ type Config struct {
 	ScoreModel string `json:"scoreModel"`
 	// ScoreConfig is the digest of the weights, as the score model makes it.
 	ScoreConfig string `json:"scoreConfig"`
+	// ContainmentModel and ContainmentConfig (the digest of its weights) are empty without containment.
+	ContainmentModel  string `json:"containmentModel,omitempty"`
+	ContainmentConfig string `json:"containmentConfig,omitempty"`
 	// Canonicalizer and Redaction (a digest) are the rules for what is posted, of who made the snapshot.
 	Canonicalizer string `json:"canonicalizer"`
 	Redaction     string `json:"redaction"`
@@ -130,6 +136,8 @@ type Result struct {
 	Band  string `json:"band"`
 	// Coverage is the number beside the score: what silence would be worth, 0..1.
 	Coverage string `json:"coverage"`
+	// Containment stands beside the score; nil without.
+	Containment *Contained `json:"containment,omitempty"`
 	// Factors are those of the score model, in its order. Their explanations are no part of a snapshot: words get better.
 	Factors []Factor `json:"factors"`
 	// Unknowns are what is not known, sorted: see Unknowns.
@@ -195,6 +203,7 @@ func (d *Document) malformed() string {
 		{"config/matching", d.Config.Matching != ""},
 		{"config/scoreModel", d.Config.ScoreModel != ""},
 		{"config/scoreConfig", ValidDigest(d.Config.ScoreConfig)},
+		{"config/containmentConfig", d.Config.ContainmentConfig == "" || ValidDigest(d.Config.ContainmentConfig)},
 		{"config/redaction", ValidDigest(d.Config.Redaction)},
 		{"result/score", isFraction(d.Result.Score)},
 		{"result/coverage", isFraction(d.Result.Coverage)},
@@ -205,6 +214,10 @@ func (d *Document) malformed() string {
 		if !check.ok {
 			return check.member
 		}
+	}
+	if c := d.Result.Containment; c != nil &&
+		(!isFraction(c.UnknownShare) || c.BlastRadius != "" && !isFraction(c.BlastRadius) || c.Missing == nil || c.Unknown == nil) {
+		return "result/containment"
 	}
 	for i := range d.Inputs {
 		in := &d.Inputs[i]

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/containment"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
@@ -78,7 +79,19 @@ func full() *State {
 			Losses: []Loss{{"ring", 5, 2, 1}, {"queue", large, 1, 0}},
 		},
 		Weights: defaultWeights(),
+		Containment: &Containment{Weights: containmentDefaults(), Processes: [][]witness.Signal{
+			{
+				{Name: witness.SignalSeccomp, Values: []string{"disabled"}, Source: witness.SourceProc, Assurance: witness.Measured, ObservedAt: asOf.Add(-time.Minute)},
+				{Name: witness.SignalCapabilities, Values: []string{}, Source: witness.SourceTetragon, Assurance: witness.Measured, ObservedAt: asOf.Add(-time.Hour)},
+			},
+			{},
+		}},
 	}
+}
+
+func containmentDefaults() []byte {
+	w := containment.DefaultWeights()
+	return w.AppendDocument(nil)
 }
 
 func inputsOf(built *Built) Load {
@@ -111,7 +124,11 @@ func TestBuild(t *testing.T) {
 	assert.Equal(t, "3", d.Counters["matched"])
 	assert.Equal(t, "0.7103", d.Result.Coverage)
 	assert.Equal(t, "witnessed", d.Result.Band)
-	assert.Equal(t, []string{UnknownIdentity, UnknownCoverage, UnknownLoss, UnknownVersion}, d.Result.Unknowns)
+	assert.Equal(t, []string{UnknownIdentity, UnknownContainment, UnknownCoverage, UnknownLoss, UnknownVersion}, d.Result.Unknowns)
+	assert.Equal(t, &Contained{
+		BlastRadius: "0.2857", UnknownShare: "0.79", Missing: []string{"seccomp"},
+		Unknown: []string{"host_namespaces", "root", "no_new_privs", "root_fs", "lsm", "sensitive_mounts"},
+	}, d.Result.Containment)
 	assert.Equal(t, []string{"sha256:" + strings.Repeat("cd", 32)}, built.Artifacts)
 	for _, document := range append(slices.Collect(maps.Values(built.Inputs)), built.Document) {
 		noNumbers(t, document)
@@ -122,6 +139,8 @@ func TestBuild(t *testing.T) {
 	shuffled := full()
 	slices.Reverse(shuffled.Subjects)
 	slices.Reverse(shuffled.Coverage.Losses)
+	slices.Reverse(shuffled.Containment.Processes)
+	slices.Reverse(shuffled.Containment.Processes[1])
 	shuffled.AsOf = shuffled.AsOf.In(time.FixedZone("", 3600))
 	assert.Equal(t, built, build(t, shuffled, ""), "the order of what is given, and zones, do not matter")
 	assert.NotEqual(t, built.ID, build(t, full(), built.ID).ID)
@@ -147,7 +166,7 @@ func TestNothingSeenIsUnknown(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Result{
 		Score: "0", Band: "none", Coverage: "0", Factors: []Factor{},
-		Unknowns: []string{UnknownFixedVersions, UnknownNotObserved, UnknownNotWatched, UnknownSymbols},
+		Unknowns: []string{UnknownFixedVersions, UnknownContainment, UnknownNotObserved, UnknownNotWatched, UnknownSymbols},
 	}, d.Result)
 }
 
@@ -174,9 +193,9 @@ func TestParseRefuses(t *testing.T) {
 		{"a score above 1", `"coverage":"0.7103"`, `"coverage":"1.7103"`, "result/coverage"},
 		{"a score with zeros", `"coverage":"0.7103"`, `"coverage":"0.71030"`, "result/coverage"},
 		{"a count below 0", `"matched":"3"`, `"matched":"-3"`, "counters"},
-		{"another kind", `"kind":"coverage"`, `"kind":"cover"`, "inputs/0"},
-		{"inputs out of order", `"kind":"evidence","mediaType":"application/vnd.otelcol-witness.signal-snapshot.evidence.v1+json"`, `"kind":"a","mediaType":"application/vnd.otelcol-witness.signal-snapshot.a.v1+json"`, "inputs/1"},
-		{"no unknowns", `"unknowns":["artifact-identity","coverage-partial","loss-uncounted","version"]`, `"unknowns":null`, "result/unknowns"},
+		{"another kind", `"kind":"coverage"`, `"kind":"cover"`, "inputs/2"},
+		{"inputs out of order", `"kind":"evidence","mediaType":"application/vnd.otelcol-witness.signal-snapshot.evidence.v1+json"`, `"kind":"a","mediaType":"application/vnd.otelcol-witness.signal-snapshot.a.v1+json"`, "inputs/3"},
+		{"no unknowns", `"unknowns":["artifact-identity","containment","coverage-partial","loss-uncounted","version"]`, `"unknowns":null`, "result/unknowns"},
 		{"too long", whole, strings.Repeat(" ", MaxDocument+1), "longer than"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -252,8 +271,8 @@ func TestReplayNamesTheFirstDifference(t *testing.T) {
 		{"a counter that is not", func(d *Document) { d.Counters["a/b~"] = "1" }, "/counters/a~1b~0", `"1"`, `null`},
 		{"a counter that is missing", func(d *Document) { delete(d.Counters, "hits") }, "/counters/hits", `null`, `"9007199254741001"`},
 		{"a factor", func(d *Document) { d.Result.Factors[2].Value = "0.5" }, "/result/factors/2/value", `"0.5"`, `"` + d.Result.Factors[2].Value + `"`},
-		{"too many unknowns", func(d *Document) { d.Result.Unknowns = append(d.Result.Unknowns, "zzz") }, "/result/unknowns/4", `"zzz"`, `null`},
-		{"too few unknowns", func(d *Document) { d.Result.Unknowns = d.Result.Unknowns[:3] }, "/result/unknowns/3", `null`, `"version"`},
+		{"too many unknowns", func(d *Document) { d.Result.Unknowns = append(d.Result.Unknowns, "zzz") }, "/result/unknowns/5", `"zzz"`, `null`},
+		{"too few unknowns", func(d *Document) { d.Result.Unknowns = d.Result.Unknowns[:4] }, "/result/unknowns/4", `null`, `"version"`},
 		{"the finding", func(d *Document) { d.FindingID = "other" }, "/findingId", `"other"`, `"GO-2023-1988 <&> \"é\""`},
 		{"the weights", func(d *Document) { d.Config.ScoreConfig = Digest(nil) }, "/config/scoreConfig", `"` + Digest(nil) + `"`, `"` + d.Config.ScoreConfig + `"`},
 		{"the time", func(d *Document) { d.AsOf = "2027-11-22T01:00:00.000000000Z" }, "/result/band", `"witnessed"`, `"likely"`},
@@ -286,6 +305,11 @@ func TestReplayOfWhatCannotBeRead(t *testing.T) {
 		{KindCoverage, `"from":"2026`, `"from":"26`},
 		{KindFinding, `"id"`, `"id":"x","new"`},
 		{KindWeights, `"others":"0.25"`, `"others":"2"`},
+		{KindContainment, `"observedAt":"2026`, `"observedAt":"26`},
+		{KindContainment, `"truncated":false`, `"truncated":false,"zzz":"1"`},
+		{KindContainmentWeights, `"lsm":"0.05"`, `"lsm":"5"`},
+		{KindContainmentWeights, `"model":"witness-containment/v1"`, `"model":"witness-containment/v2"`},
+		{KindContainmentWeights, `"lsm":"0.05"`, `"lsm":"0.050"`},
 	} {
 		t.Run(string(test.kind)+" "+test.new, func(t *testing.T) {
 			inputs := maps.Clone(built.Inputs)
@@ -428,7 +452,7 @@ func golden() map[string]*State {
 	nothing := &State{AsOf: asOf, Finding: witness.Finding{ID: "CVE-2026-0001"}, Weights: defaultWeights()}
 	nothing.Coverage = Coverage{From: asOf.Add(-time.Hour), To: asOf}
 	asserted := full()
-	asserted.Subjects = asserted.Subjects[:1]
+	asserted.Subjects, asserted.Containment = asserted.Subjects[:1], nil
 	strict := full()
 	weights := score.DefaultWeights()
 	weights.Source.AssertedCap, weights.Recency.HalfLife, weights.Bands.Witnessed = 0.125, 24*time.Hour, 0.95

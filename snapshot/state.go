@@ -19,6 +19,8 @@ type State struct {
 	// Candidates is how many subjects were looked at to find them.
 	Candidates int
 	Coverage   Coverage
+	// Containment is nil where nobody looked at it.
+	Containment *Containment
 	// Weights is the canonical JSON of the score model's weights.
 	Weights []byte
 }
@@ -162,6 +164,15 @@ func (s *State) inputs() (map[Kind][]byte, error) {
 		}
 		documents[kind] = encoded
 	}
+	if s.Containment != nil {
+		encoded, tooLarge, err := s.Containment.encode()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", KindContainment, err)
+		}
+		if !tooLarge { // a score without containment is better than none
+			documents[KindContainment], documents[KindContainmentWeights] = encoded, s.Containment.Weights
+		}
+	}
 	return documents, nil
 }
 
@@ -217,6 +228,13 @@ func stateOf(asOf string, documents map[Kind][]byte) (*State, error) {
 			loss.Stage, r.count("coverage/losses/events", loss.Events),
 			r.int("coverage/losses/reports", loss.Reports), r.int("coverage/losses/uncounted", loss.Uncounted),
 		})
+	}
+	if encoded, is := documents[KindContainment]; is {
+		var in containmentInput
+		if err := decode(encoded, &in); err != nil {
+			return nil, fmt.Errorf("%s: %w", KindContainment, err)
+		}
+		s.Containment = r.containment(&in, documents[KindContainmentWeights])
 	}
 	if r.at != "" {
 		return nil, fmt.Errorf("%s: %w", r.at, errMembers)

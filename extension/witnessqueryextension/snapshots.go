@@ -153,11 +153,17 @@ func (a *api) state(c *call) (*snapshot.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	coverage, err := evidence.Cover(c.Context(), a.store, c.principal.Tenant, c.now.Add(-evidence.ScoreSpan), c.now, c.now)
+	coverage, err := evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, evidence.OwnOf(&f, matches), c.now.Add(-evidence.ScoreSpan), c.now, c.now)
 	if err != nil {
 		return nil, err
 	}
-	state := &snapshot.State{AsOf: c.now, Finding: f, Coverage: coverage.Parts(), Weights: a.weights.AppendDocument(nil)}
+	reach, err := matches.Contain(c.Context(), a.store, &f, a.controls)
+	if err != nil {
+		return nil, err
+	}
+	contained := reach.Signals()
+	contained.Weights = a.controls.AppendDocument(nil)
+	state := &snapshot.State{Containment: contained, AsOf: c.now, Finding: f, Coverage: coverage.Parts(), Weights: a.weights.AppendDocument(nil)}
 	state.Subjects, state.Candidates = matches.Evidence(&summary)
 	return state, nil
 }

@@ -42,6 +42,12 @@ func newWitnessed(t *testing.T) *server {
 			Start: snapshotTime.Add(-time.Minute), End: snapshotTime, Interval: time.Minute, ProcessesWatched: 9, ProcessesSeen: 10},
 		{Source: "a/0/tetragon", Instance: witness.Instance{Host: "node-1"}, Start: snapshotTime.Add(-time.Hour), End: snapshotTime.Add(-time.Hour), LossStage: "queue", Lost: 7},
 	}))
+	_, err := s.api.store.WriteContainment(t.Context(), storage.Principal{}, []witness.Containment{{
+		Workload: witness.Workload{Namespace: "shop", Controller: "deployment/web", Container: "web", Image: digest}, Instance: witness.Instance{Host: "node-1", Container: "c1"},
+		Executable: witness.Module{BuildID: "c0b9959017cf64b03131964573944fc729553ea7", Path: "/usr/bin/app"}, Origin: witness.OriginWorkload,
+		Signals: []witness.Signal{{Name: witness.SignalSeccomp, Values: []string{"disabled"}, Source: witness.SourceProc, Assurance: witness.Measured, ObservedAt: snapshotTime.Add(-time.Hour)}},
+	}})
+	require.NoError(t, err)
 	return s
 }
 
@@ -72,6 +78,10 @@ func TestSnapshot(t *testing.T) {
 	for i, factor := range now.Factors {
 		assert.Equal(t, snapshot.Factor{Name: factor.Name, Value: fmt.Sprint(factor.Value)}, first.Result.Factors[i])
 	}
+	require.NotNil(t, first.Result.Containment)
+	assert.Equal(t, fmt.Sprint(now.Containment.UnknownShare), first.Result.Containment.UnknownShare)
+	assert.Equal(t, fmt.Sprint(*now.Containment.BlastRadius), first.Result.Containment.BlastRadius)
+	assert.Equal(t, now.Containment.ConfigDigest, first.Config.ContainmentConfig)
 	assert.Equal(t, "9007199254741035", first.Counters["hits"])
 	assert.Equal(t, "7", first.Counters["lost.queue"])
 	assert.Equal(t, "v0.0.0-test", first.Config.Engine)

@@ -26,6 +26,8 @@ type Containment struct {
 	Workloads []ContainedWorkload `json:"workloads"`
 	// Truncated says that there are more workloads or processes than were looked at, or more workloads than are listed.
 	Truncated bool `json:"truncated"`
+
+	processes []containment.Process // that Result is of
 }
 
 // ContainedWorkload is the part of one workload: Processes are those of which something is known. A workload without any
@@ -94,7 +96,7 @@ func (m *Matches) Contain(ctx context.Context, reader storage.Reader, f *witness
 	if answer.Workloads == nil {
 		answer.Workloads = []ContainedWorkload{}
 	}
-	answer.Result = containment.Assess(weights, all)
+	answer.Result, answer.processes = containment.Assess(weights, all), all
 	slices.SortFunc(answer.Workloads, func(a, b ContainedWorkload) int {
 		return cmp.Or(cmp.Compare(radius(b.BlastRadius), radius(a.BlastRadius)), cmp.Compare(a.UnknownShare, b.UnknownShare),
 			containment.CompareWorkloads(a.Workload, b.Workload))

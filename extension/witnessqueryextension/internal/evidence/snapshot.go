@@ -1,10 +1,12 @@
 package evidence
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/otelcol-witness/otelcol-witness/snapshot"
 	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
 // Evidence is what a snapshot keeps of what was summed up: the subjects with hits, by id, and how many were looked at.
@@ -45,6 +47,15 @@ func (c *Coverage) Parts() snapshot.Coverage {
 		} else {
 			kept.Losses[at].Events += *loss.Lost
 		}
+	}
+	return kept
+}
+
+// Signals are what a snapshot keeps of the containment: what was judged, and not where it was.
+func (c *Containment) Signals() *snapshot.Containment {
+	kept := &snapshot.Containment{Truncated: c.Truncated, Processes: make([][]witness.Signal, 0, len(c.processes))}
+	for _, process := range c.processes {
+		kept.Processes = append(kept.Processes, slices.Collect(maps.Values(process)))
 	}
 	return kept
 }
