@@ -172,10 +172,7 @@ func matches(pattern, w witness.Workload) bool {
 
 // told reads what was told of workloads, and of what they are part of.
 func (m *Matches) told(ctx context.Context, reader storage.Reader, workloads, named []witness.Workload) (told []witness.Containment, more bool, err error) {
-	query := storage.ContainmentQuery{Matching: named, Limit: 1000}
-	for _, w := range workloads {
-		query.Workloads = append(query.Workloads, w)
-	}
+	query := storage.ContainmentQuery{Workloads: slices.Clone(workloads), Matching: named, Limit: 1000}
 	for _, w := range slices.Concat(workloads, named) {
 		query.Workloads = append(query.Workloads, wider(w)...)
 	}

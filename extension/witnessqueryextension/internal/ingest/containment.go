@@ -122,17 +122,17 @@ func (r *SignalsRequest) Digest() [sha256.Size]byte { return r.digest }
 
 // Errors of single items name the member at fault.
 var (
-	errPlace     = errors.New("names no workload, container or host")
-	errNoSignal  = errors.New("has no signal that is known")
-	errSource    = errors.New("source: is not one of tetragon, proc, k8s, asserted")
-	errOrigin    = errors.New("origin: is not one of workload, injected, self, unknown")
-	errImage     = errors.New("container.image: has no digest")
-	errNoDigest  = errors.New("container.image: is not a digest, sha256:<hex>")
-	errControl   = errors.New("workload.controller: is not kind/name with a kind of deployment, statefulset, daemonset, cronjob, job, replicaset")
-	errPath      = errors.New("executable.path: is not a path")
-	errBuildID   = errors.New("executable.buildId: is not a build-id in hex")
-	errNotPlain  = errors.New("could not be made canonical")
-	errObserved  = fmt.Errorf("observedAt: is more than %s ahead", storage.MaxAhead)
+	errPlace    = errors.New("names no workload, container or host")
+	errNoSignal = errors.New("has no signal that is known")
+	errSource   = errors.New("source: is not one of tetragon, proc, k8s, asserted")
+	errOrigin   = errors.New("origin: is not one of workload, injected, self, unknown")
+	errImage    = errors.New("container.image: has no digest")
+	errNoDigest = errors.New("container.image: is not a digest, sha256:<hex>")
+	errControl  = errors.New("workload.controller: is not kind/name with a kind of deployment, statefulset, daemonset, cronjob, job, replicaset")
+	errPath     = errors.New("executable.path: is not a path")
+	errBuildID  = errors.New("executable.buildId: is not a build-id in hex")
+	errNotPlain = errors.New("could not be made canonical")
+	errObserved = fmt.Errorf("observedAt: is more than %s ahead", storage.MaxAhead)
 )
 
 // Make makes the containment that a request posted, at the time now. It is asserted, whoever posted it. Rejected are by
