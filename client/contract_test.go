@@ -233,6 +233,31 @@ func contract(now time.Time) map[string]func(context.Context, *Client) (any, err
 		},
 		"17 getSnapshotInput": func(ctx context.Context, c *Client) (any, error) { return c.SnapshotInput(ctx, snapshot, input) },
 		"18 replaySnapshot":   func(ctx context.Context, c *Client) (any, error) { return c.ReplaySnapshot(ctx, snapshot) },
+		"19 postSignals": func(ctx context.Context, c *Client) (any, error) {
+			return c.PostSignals(ctx, "a key of signals",
+				PostedSignal{
+					Workload: PostedSignalWorkload{Namespace: "shop", Controller: "deployment/web"}, Container: PostedContainer{Name: "app", Image: "sha256:" + strings.Repeat("ab", 32)},
+					Host: "node-1", Source: "k8s", ObservedAt: now.Add(-moment), User: "root-host", Capabilities: []string{},
+				},
+				PostedSignal{Host: "node-1", User: "unknown"})
+		},
+		"20 getSignals": func(ctx context.Context, c *Client) (any, error) {
+			if _, err := c.Signals(ctx, SignalsQuery{Page: page}); err != nil {
+				return nil, err
+			}
+			if _, err := c.PostSignals(ctx, "", PostedSignal{Host: "node-1", User: "root"}, PostedSignal{Host: "node-2", User: "root"}); err != nil {
+				return nil, err
+			}
+			first, err := c.Signals(ctx, SignalsQuery{Page: page})
+			if err != nil {
+				return nil, err
+			}
+			if _, err := c.Signals(ctx, SignalsQuery{Page: Page{Limit: 1, Cursor: *first.NextCursor}}); err != nil {
+				return nil, err
+			}
+			return c.Signals(ctx, SignalsQuery{Namespace: "shop", Controller: "deployment/web", Container: "app",
+				Image: "sha256:" + strings.Repeat("ab", 32), Host: "node-1", From: now.Add(-time.Hour), To: now.Add(time.Hour)})
+		},
 		"90 listFindings": func(ctx context.Context, c *Client) (any, error) {
 			yes := true
 			if _, err := c.Findings(ctx, FindingsQuery{
