@@ -179,6 +179,82 @@ func TestLateness(t *testing.T) {
 	}
 }
 
+// TestALateEventIsAnotherFlush: what comes after its window was flushed, and in time, is counted in that window still,
+// under a key of its own.
+func TestALateEventIsAnotherFlush(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, newMemory(), nil)
+	consume(t, p, event{at: noon.Add(time.Second), symbol: "A", hits: 5})
+	consume(t, p, event{at: noon.Add(time.Minute), symbol: "other"}) // the source has passed the window
+	require.Eventually(t, func() bool { return next.hits()["A call"] == 5 }, 10*time.Second, time.Millisecond)
+	consume(t, p, event{at: noon.Add(2 * time.Second), symbol: "A", hits: 2})
+	stop(t, p)
+	var flushes []uint64
+	for _, o := range next.all() {
+		if o.Witness.Frame.Member == "A" {
+			assert.Equal(t, noon, o.WindowStart)
+			flushes = append(flushes, o.Flush)
+		}
+	}
+	assert.Len(t, flushes, 2)
+	assert.NotEqual(t, flushes[0], flushes[1])
+	assert.Equal(t, uint64(7), next.hits()["A call"])
+	assert.Empty(t, next.lost())
+}
+
+// TestCountsThatWereAddedUpBefore: hits, their error and their times are those of the event.
+func TestCountsThatWereAddedUpBefore(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, newMemory(), nil)
+	counted := func(hits, off int64, first time.Duration) event {
+		return event{at: noon.Add(40 * time.Second), symbol: "A", callers: []string{"main"}, hits: hits, put: func(r plog.LogRecord) {
+			r.Attributes().PutInt(semconv.WitnessHitsError, off)
+			r.Attributes().PutStr(semconv.WitnessFirstSeen, noon.Add(first).Format(time.RFC3339Nano))
+		}}
+	}
+	consume(t, p, counted(1_000_000, 10, 5*time.Second), counted(500, 1, 2*time.Second), counted(1, 2, 0)) // the last is none: it cannot be off by more than it is
+	stop(t, p)
+	assert.Equal(t, map[string]uint64{"A call": 1_000_500, "main sample": 2}, next.hits(), "a caller was seen as often as there are events")
+	for _, o := range next.all() {
+		if o.Witness.Kind == witness.KindCall {
+			assert.Equal(t, uint64(11), o.HitsError)
+			assert.Equal(t, noon.Add(2*time.Second), o.FirstSeen)
+			assert.Equal(t, noon.Add(40*time.Second), o.LastSeen)
+		}
+	}
+}
+
+// TestManySmallWindows: entries are of a window, so that many open windows fill the table; it is flushed, and exact.
+func TestManySmallWindows(t *testing.T) {
+	next := newSink(t)
+	p := start(t, next, nil, func(c *Config) { c.Window, c.MaxWitnesses = time.Second, 50 })
+	consume(t, p, event{at: noon.Add(10 * time.Minute), symbol: "newest"})
+	want := uint64(0)
+	for i := range 2_000 { // all late, each in a window of its own
+		for {
+			err := p.ConsumeLogs(t.Context(), logsOf(event{at: noon.Add(time.Duration(i%600) * time.Second), symbol: "A"}))
+			if err == nil {
+				break
+			}
+			require.ErrorIs(t, err, errPending)
+			sent(t, p)
+		}
+		want++
+		p.mu.Lock()
+		assert.LessOrEqual(t, len(p.table.buckets), 50)
+		p.mu.Unlock()
+	}
+	stop(t, p)
+	assert.Equal(t, want, next.hits()["A call"])
+	windows := map[time.Time]uint64{}
+	for _, o := range next.all() {
+		assert.Zero(t, o.HitsError, "never an estimate")
+		windows[o.WindowStart] += o.Hits
+	}
+	assert.Len(t, windows, 601)
+	assert.Equal(t, uint64(4), windows[noon])
+}
+
 func TestLossSpansWindowsAndHasItsOwnKey(t *testing.T) {
 	next := newSink(t)
 	p := start(t, next, nil, nil)
