@@ -88,9 +88,6 @@ type memory struct {
 	from int64
 }
 
-// holds says whether everything from a time on is in memory.
-func (m *memory) holds(from int64) bool { return m.tracks != nil && from > m.from }
-
 // fill takes in what was read from the file.
 func (m *memory) fill(tracks map[int64]*track, from int64) {
 	m.mutex.Lock()

@@ -141,3 +141,31 @@ func BenchmarkCoverage(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*hosts), "ns/beat")
 	})
 }
+
+func TestMemoryOfCoverageIsBounded(t *testing.T) {
+	tracks := func(days int) map[int64]*track {
+		c := hostBeat(1, releaseNow, releaseNow)
+		one := newTrack("", &c)
+		last := nanoseconds(releaseNow)
+		for i := range int64(memoryLimit + 1) {
+			at := last - (memoryLimit-i)*(int64(days)*dayLength/memoryLimit)
+			one.runs = append(one.runs, run{start: at, end: at})
+		}
+		return map[int64]*track{1: one}
+	}
+	var m memory
+	m.fill(tracks(16), 0)
+	assert.InDelta(t, memoryLimit/2, m.rows, 2, "eight of sixteen days")
+	_, ok := m.choose("", nanoseconds(releaseNow.Add(-9*24*time.Hour)), nanoseconds(releaseNow), nil, 1)
+	assert.False(t, ok, "what was dropped is not answered")
+	found, ok := m.choose("", nanoseconds(releaseNow.Add(-7*24*time.Hour)), nanoseconds(releaseNow), nil, 1)
+	assert.True(t, ok)
+	assert.Len(t, found, 1)
+	m.fill(tracks(1), 0)
+	assert.Zero(t, m.rows)
+	_, ok = m.choose("", nanoseconds(releaseNow), nanoseconds(releaseNow), nil, 1)
+	assert.False(t, ok, "too much in a day: the file is read")
+	c := hostBeat(2, releaseNow, releaseNow)
+	m.apply([]change{{topic: 2, track: newTrack("", &c), put: []run{runOf(&c)}}})
+	assert.Zero(t, m.rows)
+}

@@ -169,7 +169,6 @@ func coverageFolds(b *bench) {
 	start := noon.Add(-20 * 24 * time.Hour)
 	var records []witness.Coverage
 	for at := start; at.Before(noon); at = at.Add(15 * time.Minute) {
-		at := at
 		records = append(records, heartbeat(0, func(c *witness.Coverage) { c.Start, c.End = at, at.Add(15*time.Minute) }))
 	}
 	for chunk := range slices.Chunk(records, 1000) {
@@ -237,8 +236,8 @@ func coverageOrder(b *bench) {
 			c := heartbeat(0, onHost([]string{"node-1", "node-2"}[host]))
 			switch rapid.SampledFrom([]string{"heartbeat", "heartbeat", "unknown", "counted", "state"}).Draw(t, "form") {
 			case "heartbeat":
-				seen := uint64(rapid.IntRange(0, 4).Draw(t, "seen"))
-				n := uint64(rapid.IntRange(0, int(seen)).Draw(t, "watched")) //nolint:gosec // small
+				seen := rapid.Uint64Range(0, 4).Draw(t, "seen")
+				n := rapid.Uint64Range(0, seen).Draw(t, "watched")
 				processes(n, seen, 0, 0)(&c)
 				for i := from; i < to; i++ {
 					watched[host][i] = true
@@ -246,7 +245,7 @@ func coverageOrder(b *bench) {
 			case "unknown":
 				lost(0)(&c)
 			case "counted":
-				lost(uint64(rapid.IntRange(1, 3).Draw(t, "lost")))(&c)
+				lost(rapid.Uint64Range(1, 3).Draw(t, "lost"))(&c)
 			case "state":
 				state(rapid.SampledFrom([]string{"attached", "suspended"}).Draw(t, "state"), rapid.SampledFrom([]string{"", "why"}).Draw(t, "reason"))(&c)
 			}
