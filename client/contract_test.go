@@ -138,7 +138,8 @@ func contract(now time.Time) map[string]func(context.Context, *Client) (any, err
 					{Language: "go", Package: "golang.org/x/net/html", Member: "Render", Source: "osv"},
 					{Language: "go", Package: "golang.org/x/net/html", Member: "Parse", Source: "osv"},
 				},
-				Occurrences: []Occurrence{{Scanner: "s", ImageDigest: "sha256:" + strings.Repeat("ab", 32), Version: "0.1.0", Namespace: "shop", Controller: "deployment/web", Container: "app"}},
+				Occurrences: []Occurrence{{Scanner: "s", ImageDigest: "sha256:" + strings.Repeat("ab", 32), Version: "0.1.0", Namespace: "shop", Controller: "deployment/web", Container: "app"},
+					{Scanner: "t", Namespace: "other"}},
 			})
 			if created {
 				panic("the traces made it")
@@ -257,6 +258,15 @@ func contract(now time.Time) map[string]func(context.Context, *Client) (any, err
 			}
 			return c.Signals(ctx, SignalsQuery{Namespace: "shop", Controller: "deployment/web", Container: "app",
 				Image: "sha256:" + strings.Repeat("ab", 32), Host: "node-1", From: now.Add(-time.Hour), To: now.Add(time.Hour)})
+		},
+		"80 getAssets": func(ctx context.Context, c *Client) (any, error) {
+			query := AssetsQuery{Page: page, By: "workload", From: now.Add(-time.Hour), To: now.Add(time.Hour), Kinds: []Kind{Call}, Assurance: Asserted}
+			first, err := c.Assets(ctx, finding, query)
+			if err != nil || first.NextCursor == nil {
+				return first, err
+			}
+			query.Cursor = *first.NextCursor
+			return c.Assets(ctx, finding, query)
 		},
 		"90 listFindings": func(ctx context.Context, c *Client) (any, error) {
 			yes := true

@@ -218,6 +218,39 @@ func (c *Client) Coverage(ctx context.Context, id string, from, to time.Time) (*
 	return one[CoverageDetail](ctx, c, url.Values(p), "findings", id, "runtime", "coverage")
 }
 
+// AssetsQuery says which evidence of a finding counts, and what the assets are told apart by.
+type AssetsQuery struct {
+	Page
+	By        string    // image, which is the default, workload or host
+	From, To  time.Time // starts of windows; To is not included
+	Kinds     []Kind
+	Assurance Assurance
+}
+
+// Assets returns a page of where a finding was seen, and where only scanners say that it is.
+func (c *Client) Assets(ctx context.Context, id string, query AssetsQuery) (*Assets, error) {
+	p := parameters{}
+	query.put(p)
+	p.text("by", query.By)
+	p.time("from", query.From)
+	p.time("to", query.To)
+	p.kinds(query.Kinds)
+	p.text("assurance", string(query.Assurance))
+	return one[Assets](ctx, c, url.Values(p), "findings", id, "assets")
+}
+
+// AllAssets goes through all pages of Assets.
+func (c *Client) AllAssets(ctx context.Context, id string, query AssetsQuery) iter.Seq2[Asset, error] {
+	return pages(ctx, query.Page, func(ctx context.Context, page Page) ([]Asset, *string, error) {
+		query.Page = page
+		list, err := c.Assets(ctx, id, query)
+		if err != nil {
+			return nil, nil, err
+		}
+		return list.Assets, list.NextCursor, nil
+	})
+}
+
 // HotSymbolsQuery says of which hits.
 type HotSymbolsQuery struct {
 	From, To  time.Time // To is not included
