@@ -370,7 +370,7 @@ func (w *writer) recoverStarts(starts []int64, folded int64) error {
 			if err := w.fold(); err != nil {
 				return err
 			}
-			w.derived.publish(w.derived.commit, true)
+			w.derived.publish(w.derived.commit, true, false)
 		}
 	}
 	return nil

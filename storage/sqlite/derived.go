@@ -275,8 +275,9 @@ func newDerived() *derived {
 	}
 }
 
-// publish makes what a committed transaction changed visible.
-func (d *derived) publish(commit int64, clean bool) {
+// publish makes what a committed transaction changed visible. clean says that all of it was folded, and gone that the file
+// has something else by now.
+func (d *derived) publish(commit int64, clean, gone bool) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	d.commit = commit
@@ -284,7 +285,7 @@ func (d *derived) publish(commit int64, clean bool) {
 	d.places.publish(clean)
 	d.cells.publish(clean)
 	d.subjects.publish(clean)
-	if clean && d.held() > heldLimit {
+	if clean && (gone || d.held() > heldLimit) {
 		d.drop()
 	}
 }

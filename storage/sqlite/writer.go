@@ -37,10 +37,12 @@ type writer struct {
 	deltas  []delta // of the job under way, not derived yet
 	stale   []stale // what this transaction made stale
 	folded  bool    // this transaction folds
+	dropped bool    // this transaction changes derived tables behind the back of derived
 	// lastFold is when the derived rows were folded last; recovering says that rows are read again that were stored before.
 	lastFold   time.Time
 	recovering bool
 	horizon    int64 // windows that start before it are refused
+	newHorizon int64 // once the transaction is committed
 
 	commits, calls atomic.Uint64
 	changes        *changeLog
@@ -287,12 +289,13 @@ func (w *writer) end() error {
 	if err := execute(w.commit); err != nil {
 		return err
 	}
-	w.derived.publish(w.number, w.folded)
+	w.derived.publish(w.number, w.folded, w.dropped)
+	w.horizon = max(w.horizon, w.newHorizon)
 	if w.folded {
 		w.lastFold = time.Now()
 		w.derived.folds.Add(1)
 	}
-	w.stale, w.folded = nil, false
+	w.stale, w.folded, w.dropped = nil, false, false
 	return nil
 }
 
@@ -301,7 +304,7 @@ func (w *writer) one(j *job) (whole bool, err error) {
 	if err := execute(w.savepoint); err != nil {
 		return true, err
 	}
-	stale := len(w.stale)
+	stale, folded, dropped, horizon := len(w.stale), w.folded, w.dropped, w.newHorizon
 	err = j.do()
 	if err == nil {
 		err = w.derive(w.deltas)
@@ -309,7 +312,7 @@ func (w *writer) one(j *job) (whole bool, err error) {
 	w.deltas = w.deltas[:0]
 	if err != nil {
 		w.forget() // they know rows that are undone
-		w.stale = w.stale[:stale]
+		w.stale, w.folded, w.dropped, w.newHorizon = w.stale[:stale], folded, dropped, horizon
 		if undo := errors.Join(execute(w.undoSavepoint), execute(w.releaseSavepoint)); undo != nil {
 			return true, errors.Join(err, undo)
 		}
@@ -333,7 +336,7 @@ func (w *writer) fail(jobs []*job, err error) {
 func (w *writer) undo() {
 	w.forget()
 	w.derived.undo()
-	w.stale, w.folded = nil, false
+	w.stale, w.folded, w.dropped, w.newHorizon = nil, false, false, 0
 	// SQLite may have rolled back by itself; then this fails, which is as good.
 	_ = execute(w.rollback)
 }
