@@ -46,9 +46,21 @@ generate: $(TOOLS)/mdatagen $(TOOLS)/builder ## Write all generated files
 	builder --config builder-config.yaml --skip-get-modules --skip-compilation
 	gofmt -w otelcol-dev
 
+# Sizes of make bench: distinct witnesses and events of the processor, events of the pipeline, runs of each.
+export BENCH_WITNESSES ?= 1000,100000,1000000
+BENCH_EVENTS ?= 1000000
+export BENCH_STREAM ?= 200000
+BENCH_COUNT ?= 1
+
 .PHONY: bench
-bench: ## Run the benchmarks (compare runs with benchstat)
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## Measure what docs/performance.md lists (compare runs with benchstat)
+	cd internal/comparison && go test -run '^$$' -bench . -benchtime $(BENCH_EVENTS)x -cpu 1 -count $(BENCH_COUNT) -timeout 0 .
+	go test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 0 ./e2e/throughput
+	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 0 ./storage/sqlite ./extension/witnessqueryextension
+
+.PHONY: bench-parts
+bench-parts: ## Measure the parts, package by package
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /e2e/throughput)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target FUZZTIME times

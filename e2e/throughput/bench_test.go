@@ -187,14 +187,14 @@ func (leaveOut) Convert(_ context.Context, conf *confmap.Conf) error {
 	return nil
 }
 
-// BenchmarkPipeline runs BENCH_EVENTS (100,000) events through receiver, correlation, canonicalization and counting into
+// BenchmarkPipeline runs BENCH_STREAM (200,000) events through receiver, correlation, canonicalization and counting into
 // the database, up to the end of the shutdown. It fails when one is lost or counted twice.
 func BenchmarkPipeline(b *testing.B) {
-	atLeast := 100_000
-	if text := os.Getenv("BENCH_EVENTS"); text != "" {
+	atLeast := 200_000
+	if text := os.Getenv("BENCH_STREAM"); text != "" {
 		var err error
 		atLeast, err = strconv.Atoi(text)
-		require.NoError(b, err, "BENCH_EVENTS")
+		require.NoError(b, err, "BENCH_STREAM")
 	}
 	path := filepath.Join(b.TempDir(), "tetragon.jsonl")
 	events, want := stream(b, path, atLeast)
