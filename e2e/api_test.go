@@ -12,9 +12,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/client"
 )
 
-const traces = "/api/v1/findings/GO-2023-1988/runtime/traces"
+const (
+	finding = "GO-2023-1988"
+	traces  = "/api/v1/findings/" + finding + "/runtime/traces"
+)
 
 // trace is a posted trace of golang.org/x/net/html at a time.
 func trace(at time.Time, hits int) object {
@@ -53,17 +58,18 @@ func TestPostedTraceIsPersistedAndQueryable(t *testing.T) {
 	assert.EqualValues(t, 1, answer["accepted"])
 	assert.EqualValues(t, 1, answer["stored"])
 	check := func() {
-		got := c.get(traces)
-		require.Len(t, list(got, "traces"), 1)
-		assert.EqualValues(t, 3, number(got, "summary", "totalHits"))
-		assert.EqualValues(t, 3, number(got, "summary", "byKind", "call"))
-		assert.EqualValues(t, 3, number(got, "summary", "byAssurance", "asserted"))
-		one := at(got, "traces", 0)
-		assert.Equal(t, "call", at(one, "kind"))
-		assert.Equal(t, "golang.org/x/net/html.Tokenizer.Next", at(one, "vulnerableFunction"))
-		assert.Equal(t, "golang.org/x/net/html.Tokenizer.Next", at(one, "frames", 0, "symbol"))
-		assert.Equal(t, true, at(one, "frames", 2, "entryPoint"))
-		assert.Len(t, list(one, "frames"), 3)
+		got, err := c.api().Traces(t.Context(), finding, client.TracesQuery{})
+		require.NoError(t, err)
+		require.Len(t, got.Traces, 1)
+		assert.EqualValues(t, 3, got.Summary.TotalHits)
+		assert.EqualValues(t, 3, got.Summary.ByKind.Call)
+		assert.EqualValues(t, 3, got.Summary.ByAssurance.Asserted)
+		one := got.Traces[0]
+		assert.Equal(t, client.Call, one.Kind)
+		assert.Equal(t, "golang.org/x/net/html.Tokenizer.Next", *one.VulnerableFunction)
+		require.Len(t, one.Frames, 3)
+		assert.Equal(t, "golang.org/x/net/html.Tokenizer.Next", one.Frames[0].Symbol)
+		assert.True(t, one.Frames[2].EntryPoint)
 	}
 	check()
 	t.Run("after a restart", func(t *testing.T) {
@@ -88,27 +94,29 @@ func TestTraceCorrelatedToBuildArtifactShowsLinkageInTheTimeline(t *testing.T) {
 	posted["frames"] = append([]object{{"symbol": "example.com/app/web.Parse", "language": "go", "module": "/usr/bin/app"}}, posted["frames"].([]object)...)
 	posted["vulnerableFunction"] = "example.com/app/web.Parse"
 	c.post(traces, http.StatusAccepted, object{"traces": []object{posted}})
-	timeline := c.get(fmt.Sprintf("/api/v1/findings/GO-2023-1988/runtime/timeline?from=%s&to=%s&bucket=1m",
-		now.Add(-10*time.Minute).Format("2006-01-02T15:04:05Z"), now.Add(2*time.Minute).Format("2006-01-02T15:04:05Z")))
+	query := client.TimelineQuery{From: now.Add(-10 * time.Minute), To: now.Add(3 * time.Minute), Bucket: "1m"}
+	timeline, err := c.api().Timeline(t.Context(), finding, query)
+	require.NoError(t, err)
 	found := 0
-	for _, bucket := range list(timeline, "buckets") {
-		for _, item := range list(bucket, "items") {
+	for _, bucket := range timeline.Buckets {
+		for _, item := range bucket.Items {
 			found++
-			assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", at(item, "artifact", "purl"))
-			assert.Equal(t, "sha256:"+strings.Repeat("ab", 32), at(item, "artifact", "digest"))
-			assert.Equal(t, strings.Repeat("0c", 20), at(item, "artifact", "revision"))
-			assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", at(item, "component"))
-			assert.Equal(t, "asserted", at(item, "identityMethod"))
+			assert.Equal(t, client.Artifact{
+				PURL: "pkg:golang/example.com/app@v1.2.3", Digest: "sha256:" + strings.Repeat("ab", 32), Revision: strings.Repeat("0c", 20),
+				IdentityMethod: "asserted",
+			}, item.Artifact)
+			assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", *item.Component)
+			assert.Equal(t, "asserted", *item.IdentityMethod)
 		}
 	}
 	assert.Equal(t, 1, found)
-	assert.Empty(t, list(timeline, "releases"), "one artifact is no change")
+	assert.Empty(t, timeline.Releases, "one artifact is no change")
 	posted["artifact"] = object{"purl": "pkg:golang/example.com/app@v1.2.4"}
 	posted["lastSeen"] = now.Add(time.Minute).Format(time.RFC3339Nano)
 	c.post(traces, http.StatusAccepted, object{"traces": []object{posted}})
-	timeline = c.get(fmt.Sprintf("/api/v1/findings/GO-2023-1988/runtime/timeline?from=%s&to=%s&bucket=1m",
-		now.Add(-10*time.Minute).Format("2006-01-02T15:04:05Z"), now.Add(3*time.Minute).Format("2006-01-02T15:04:05Z")))
-	assert.Len(t, list(timeline, "releases"), 1, "another version is a release")
+	timeline, err = c.api().Timeline(t.Context(), finding, query)
+	require.NoError(t, err)
+	assert.Len(t, timeline.Releases, 1, "another version is a release")
 }
 
 func TestRawAddressesComeBackCanonicalized(t *testing.T) {
@@ -135,7 +143,11 @@ func TestRawAddressesComeBackCanonicalized(t *testing.T) {
 func TestRepeatedObservationsAddUpAndRedeliveryAddsNothing(t *testing.T) {
 	c := gateway(t)
 	now := time.Now()
-	hits := func() float64 { return number(c.get(traces), "summary", "totalHits") }
+	hits := func() uint64 {
+		got, err := c.api().Traces(t.Context(), finding, client.TracesQuery{})
+		require.NoError(t, err)
+		return got.Summary.TotalHits
+	}
 	body := object{"traces": []object{trace(now, 3)}}
 
 	c.post(traces, http.StatusAccepted, body, "Idempotency-Key", "one")
@@ -166,7 +178,7 @@ func everyCall(finding string) []string {
 	base := "/api/v1/findings/" + finding
 	return []string{
 		base + "/runtime/traces", base + "/runtime/timeline", base + "/runtime/score", base + "/runtime/coverage",
-		"/api/v1/findings", "/api/v1/symbols/hot", "/api/v1/openapi.json", base,
+		"/api/v1/findings", "/api/v1/symbols/hot", "/api/v1/watchlist", "/api/v1/openapi.json", base,
 	}
 }
 
@@ -224,33 +236,22 @@ func TestTimelineIsChronologicalAndAddsUp(t *testing.T) {
 	}{{"1m", time.Minute}, {"5m", 5 * time.Minute}, {"1h", time.Hour}, {"1d", 24 * time.Hour}} {
 		t.Run(bucket.name, func(t *testing.T) {
 			to := start.Add(5 * time.Hour)
-			timeline := c.get(fmt.Sprintf("/api/v1/findings/GO-2023-1988/runtime/timeline?from=%s&to=%s&bucket=%s",
-				start.Format(time.RFC3339), to.Format(time.RFC3339), bucket.name))
-			buckets := list(timeline, "buckets")
-			require.NotEmpty(t, buckets)
-			sum, items := 0.0, 0.0
+			timeline, err := c.api().Timeline(t.Context(), finding, client.TimelineQuery{From: start, To: to, Bucket: bucket.name})
+			require.NoError(t, err)
+			require.NotEmpty(t, timeline.Buckets)
+			all := func(hits client.KindHits) uint64 { return hits.Exec + hits.Load + hits.Sample + hits.Call }
+			sum, items := uint64(0), uint64(0)
 			var previous time.Time
-			for _, b := range buckets {
-				at0, err := time.Parse(time.RFC3339, at(b, "start").(string))
-				require.NoError(t, err)
+			for _, b := range timeline.Buckets {
 				if !previous.IsZero() {
-					assert.Equal(t, previous.Add(bucket.length), at0, "chronological, without a hole")
+					assert.Equal(t, previous.Add(bucket.length), b.Start, "chronological, without a hole")
 				}
-				assert.Equal(t, at0, at0.Truncate(bucket.length), "aligned in UTC")
-				previous = at0
-				for _, kind := range []string{"exec", "load", "sample", "call"} {
-					sum += number(b, "hits", kind)
-				}
-				for _, item := range list(b, "items") {
-					assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", at(item, "artifact", "purl"))
-					switch hits := at(item, "hits").(type) {
-					case float64:
-						items += hits
-					default:
-						for _, kind := range []string{"exec", "load", "sample", "call"} {
-							items += number(hits, kind)
-						}
-					}
+				assert.Equal(t, b.Start, b.Start.Truncate(bucket.length), "aligned in UTC")
+				previous = b.Start
+				sum += all(b.Hits)
+				for _, item := range b.Items {
+					assert.Equal(t, "pkg:golang/example.com/app@v1.2.3", item.Artifact.PURL)
+					items += all(item.Hits)
 				}
 			}
 			assert.EqualValues(t, total, sum)
