@@ -57,7 +57,11 @@ type BackupConfig struct {
 	Keep int `mapstructure:"keep"`
 }
 
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour
+	// upkeepPause is the time between two looks at what is due to be rolled up or deleted.
+	upkeepPause = time.Minute
+)
 
 // Limits of what is configured: a horizon shorter than an hour would refuse what a busy agent sends late, and hours are
 // rolled up within days.
@@ -65,6 +69,7 @@ const (
 	minHorizon   = time.Hour
 	minDaysAfter = 2 * day
 	minSizeMiB   = 64
+	maxSizeMiB   = 1 << 30
 )
 
 // Validate implements confmap.Validator.
@@ -95,8 +100,8 @@ func (c *EmbeddedConfig) validate() error {
 		return errors.New("embedded::days_after: is neither 0 nor at least 48h and a day longer than dedupe_horizon")
 	case c.Retention.MaxAge != 0 && c.Retention.MaxAge < max(minDaysAfter, c.DedupeHorizon+day):
 		return errors.New("embedded::retention::max_age: is neither 0 nor at least 48h and a day longer than dedupe_horizon")
-	case c.Retention.MaxSizeMiB != 0 && c.Retention.MaxSizeMiB < minSizeMiB:
-		return errors.New("embedded::retention::max_size_mib: is neither 0 nor at least 64")
+	case c.Retention.MaxSizeMiB != 0 && (c.Retention.MaxSizeMiB < minSizeMiB || c.Retention.MaxSizeMiB > maxSizeMiB):
+		return errors.New("embedded::retention::max_size_mib: is neither 0 nor from 64 to 1073741824")
 	case c.Backup.Keep < 0:
 		return errors.New("embedded::backup::keep: is less than 0")
 	}
@@ -107,6 +112,9 @@ func (c *EmbeddedConfig) validate() error {
 func (c *EmbeddedConfig) options(path string) sqlite.Options {
 	return sqlite.Options{
 		Path: path, Integrity: c.IntegrityCheck, CheckTime: c.IntegrityTime, Damaged: c.Damaged,
+		Life: sqlite.Life{
+			DedupeHorizon: c.DedupeHorizon, DaysAfter: c.DaysAfter, MaxAge: c.Retention.MaxAge, MaxSize: c.Retention.MaxSizeMiB << 20, Pause: upkeepPause,
+		},
 		Backup: sqlite.BackupOptions{Directory: c.Backup.Directory, Keep: c.Backup.Keep},
 	}
 }

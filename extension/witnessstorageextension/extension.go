@@ -100,6 +100,7 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 		e.telemetry.RegisterWitnessStorageRefusedObservationsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
 			return errors.Join(
 				count(func(s sqlite.Stats) uint64 { return s.RefusedAhead }, reason("ahead"))(ctx, observer),
+				count(func(s sqlite.Stats) uint64 { return s.RefusedBehind }, reason("behind"))(ctx, observer),
 				count(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
 			)
 		}),
@@ -115,6 +116,19 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 		}),
 		e.telemetry.RegisterWitnessStorageUncheckedTablesCallback(func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(int64(database.Opening().Unchecked))
+			return nil
+		}),
+		e.telemetry.RegisterWitnessStorageRolledRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Rolled })),
+		e.telemetry.RegisterWitnessStorageDeletedRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Deleted })),
+		e.telemetry.RegisterWitnessStorageFailedRoundsCallback(count(func(s sqlite.Stats) uint64 { return s.FailedRounds })),
+		e.telemetry.RegisterWitnessStorageFreeCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(database.Stats().Free)
+			return nil
+		}),
+		e.telemetry.RegisterWitnessStorageOldestCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			if oldest := database.Stats().Oldest; oldest.Unix() > 0 {
+				observer.Observe(oldest.Unix())
+			}
 			return nil
 		}),
 		e.telemetry.RegisterWitnessStorageCacheResetsCallback(count(func(s sqlite.Stats) uint64 { return s.Emptied })),

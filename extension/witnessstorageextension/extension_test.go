@@ -65,14 +65,14 @@ func TestConfigErrors(t *testing.T) {
 		return config
 	}
 	for want, config := range map[string]*Config{
-		"backend: is not one of embedded, none":                           {Backend: "hunter2"},
-		"embedded::directory: is empty":                                   with(func(c *EmbeddedConfig) { c.Directory = "" }),
-		"embedded::integrity_check: is not one of auto, full, off":        with(func(c *EmbeddedConfig) { c.IntegrityCheck = "hunter2" }),
-		"embedded::integrity_time: is not longer than zero":               with(func(c *EmbeddedConfig) { c.IntegrityTime = 0 }),
-		"embedded::damaged: is not one of set_aside, refuse":              with(func(c *EmbeddedConfig) { c.Damaged = "hunter2" }),
-		"embedded::dedupe_horizon: is neither 0 nor at least 1h":          with(func(c *EmbeddedConfig) { c.DedupeHorizon = time.Minute }),
-		"embedded::retention::max_size_mib: is neither 0 nor at least 64": with(func(c *EmbeddedConfig) { c.Retention.MaxSizeMiB = 63 }),
-		"embedded::backup::keep: is less than 0":                          with(func(c *EmbeddedConfig) { c.Backup.Keep = -1 }),
+		"backend: is not one of embedded, none":                                     {Backend: "hunter2"},
+		"embedded::directory: is empty":                                             with(func(c *EmbeddedConfig) { c.Directory = "" }),
+		"embedded::integrity_check: is not one of auto, full, off":                  with(func(c *EmbeddedConfig) { c.IntegrityCheck = "hunter2" }),
+		"embedded::integrity_time: is not longer than zero":                         with(func(c *EmbeddedConfig) { c.IntegrityTime = 0 }),
+		"embedded::damaged: is not one of set_aside, refuse":                        with(func(c *EmbeddedConfig) { c.Damaged = "hunter2" }),
+		"embedded::dedupe_horizon: is neither 0 nor at least 1h":                    with(func(c *EmbeddedConfig) { c.DedupeHorizon = time.Minute }),
+		"embedded::retention::max_size_mib: is neither 0 nor from 64 to 1073741824": with(func(c *EmbeddedConfig) { c.Retention.MaxSizeMiB = 63 }),
+		"embedded::backup::keep: is less than 0":                                    with(func(c *EmbeddedConfig) { c.Backup.Keep = -1 }),
 		"embedded::days_after: is neither 0 nor at least 48h and a day longer than dedupe_horizon": with(func(c *EmbeddedConfig) {
 			c.DedupeHorizon, c.DaysAfter = 48*time.Hour, 71*time.Hour
 		}),
@@ -146,8 +146,12 @@ func TestEmbedded(t *testing.T) {
 	metadatatest.AssertEqualWitnessStorageCacheResets(t, telemetry, []metricdata.DataPoint[int64]{{}}, ignore)
 	metadatatest.AssertEqualWitnessStorageRefusedObservations(t, telemetry, []metricdata.DataPoint[int64]{
 		{Value: 1, Attributes: attribute.NewSet(attribute.String("reason", "ahead"))},
+		{Value: 0, Attributes: attribute.NewSet(attribute.String("reason", "behind"))},
 		{Value: 1, Attributes: attribute.NewSet(attribute.String("reason", "malformed"))},
 	}, ignore)
+	metadatatest.AssertEqualWitnessStorageRolledRows(t, telemetry, []metricdata.DataPoint[int64]{{}}, ignore)
+	metadatatest.AssertEqualWitnessStorageDeletedRows(t, telemetry, []metricdata.DataPoint[int64]{{}}, ignore)
+	metadatatest.AssertEqualWitnessStorageFailedRounds(t, telemetry, []metricdata.DataPoint[int64]{{}}, ignore)
 	metadatatest.AssertEqualWitnessStorageSize(t, telemetry, one, ignore, metricdatatest.IgnoreValue())
 	size, err := telemetry.GetMetric("otelcol_witness_storage_size")
 	require.NoError(t, err)

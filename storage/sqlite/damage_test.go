@@ -112,7 +112,7 @@ func TestOpenMakesAPrivateFileWithItsSettings(t *testing.T) {
 		assert.Equal(t, os.FileMode(0o600), info.Mode(), suffix)
 	}
 	for pragma, want := range map[string]string{
-		"journal_mode": "wal", "synchronous": "2", "auto_vacuum": "2", "foreign_keys": "1", "user_version": strconv.Itoa(len(migrations)), "busy_timeout": "10000",
+		"journal_mode": "wal", "synchronous": "2", "auto_vacuum": "2", "foreign_keys": "0", "user_version": strconv.Itoa(len(migrations)), "busy_timeout": "10000",
 	} {
 		var got string
 		require.NoError(t, s.writer.conn.QueryRowContext(context.Background(), "PRAGMA "+pragma).Scan(&got))

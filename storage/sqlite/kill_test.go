@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
@@ -32,9 +32,9 @@ const (
 	killBatch   = 10
 )
 
-// TestKill kills a process that writes with several goroutines, again and again, at any moment from its start on: every
-// observation that was acknowledged is there, none twice, though the last batches before each kill are delivered again,
-// and the totals are those of the rows.
+// TestKill kills a process that writes with several goroutines, rolls up and deletes, again and again, at any moment from
+// its start on: every observation that was acknowledged and is not too old is there, none twice, though the last batches
+// before each kill are delivered again, and the totals are those of the rows.
 func TestKill(t *testing.T) {
 	if path := os.Getenv(killPath); path != "" {
 		writeUntilKilled(path, strings.Split(os.Getenv(killFirst), ","))
@@ -45,7 +45,7 @@ func TestKill(t *testing.T) {
 		rounds = 10
 	}
 	path := filepath.Join(t.TempDir(), "witness.db")
-	acknowledged := map[[2]int]bool{}
+	acknowledged := 0
 	last := [killWriters]int{}
 	early := 0
 	for round := range rounds {
@@ -69,7 +69,7 @@ func TestKill(t *testing.T) {
 			var writer, number int
 			_, err := fmt.Sscanf(text, "%d %d", &writer, &number)
 			require.NoError(t, err, "the child acknowledges batches: %s", text)
-			acknowledged[[2]int{writer, number}] = true
+			acknowledged++
 			last[writer] = max(last[writer], number)
 			heard = true
 		}
@@ -79,39 +79,74 @@ func TestKill(t *testing.T) {
 		require.Error(t, child.Wait(), "killed")
 		kill.Stop()
 		if round%50 == 49 || round == rounds-1 {
-			checkAfterKills(t, path, acknowledged)
+			checkAfterKills(t, path, last)
 		}
 	}
-	t.Logf("%d kills, %d of them before the first acknowledgement, %d batches acknowledged", rounds, early, len(acknowledged))
+	t.Logf("%d kills, %d of them before the first acknowledgement, %d acknowledgements", rounds, early, acknowledged)
 }
 
-func checkAfterKills(t *testing.T, path string, acknowledged map[[2]int]bool) {
-	s, err := Open(context.Background(), Options{Path: path, Integrity: IntegrityFull})
+// killLife is that of the database: a batch is a minute.
+var killLife = Life{DedupeHorizon: 3 * time.Hour, DaysAfter: 5 * time.Hour, MaxAge: 8 * time.Hour, Pause: 10 * time.Millisecond}
+
+// checkAfterKills checks what is stored of each writer, hour by hour. last are the batches that were acknowledged last;
+// one more can be stored.
+func checkAfterKills(t *testing.T, path string, last [killWriters]int) {
+	s, err := Open(context.Background(), Options{Path: path, Integrity: IntegrityFull, Life: Life{MaxAge: killLife.MaxAge}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
-	stored := map[string]int{}
-	rows, err := s.read.Query("SELECT host, window_start, hits FROM observation")
+	require.NoError(t, s.tend(context.Background())) // what was interrupted
+	exact(t, s)
+	rows, err := s.read.Query("SELECT host, window_start, window_seconds, hits FROM observation")
 	require.NoError(t, err)
 	defer rows.Close()
+	type part struct{ host, hour string }
+	stored := map[part]int{}
+	days := map[string]bool{}
 	var sum uint64
 	for rows.Next() {
 		var host, start string
+		var seconds float64
 		var hits int
-		require.NoError(t, rows.Scan(&host, &start, &hits))
-		stored[host+" "+start] += hits
+		require.NoError(t, rows.Scan(&host, &start, &seconds, &hits))
+		if seconds == dayOfHours.Seconds() {
+			days[start[:10]] = true
+			start = start[:10]
+		}
+		stored[part{host, start[:min(len(start), 13)]}] += hits
 		sum += uint64(hits)
 	}
 	require.NoError(t, rows.Err())
-	for batch := range acknowledged {
-		name := killHost(batch[0]) + " " + killStart(batch[1]).Format(time.RFC3339)
-		assert.Equal(t, killBatch, stored[name], "of an acknowledged batch")
+	kept, err := numbers(context.Background(), s.read, 1, "SELECT value FROM state WHERE name = 'kept'")
+	require.NoError(t, err)
+	expected := func(writer, last int) map[part]int {
+		parts := map[part]int{}
+		for number := 1; number <= last; number++ {
+			at := killStart(number)
+			name := at.Format("2006-01-02T15")
+			if days[name[:10]] {
+				name = name[:10]
+			}
+			if at.UnixNano() >= kept[0][0] {
+				parts[part{killHost(writer), name}] += killBatch
+			}
+		}
+		return parts
 	}
-	for name, n := range stored {
-		assert.Equal(t, killBatch, n, "of batch "+name+": whole, once")
+	for writer, number := range last {
+		got := map[part]int{}
+		for p, n := range stored {
+			if p.host == killHost(writer) {
+				got[p] = n
+			}
+		}
+		want := expected(writer, number)
+		if !maps.Equal(want, got) {
+			want = expected(writer, number+1) // stored, but the acknowledgement was lost
+		}
+		require.Equal(t, want, got, "of a writer whose last acknowledged batch is %d", number)
 	}
-	hits, witnesses := addedUp(t, s)
-	assert.Equal(t, sum, hits, "what is counted is what is stored")
-	assert.Equal(t, killBatch, witnesses)
+	hits, _ := addedUp(t, s)
+	require.Equal(t, sum, hits, "what is counted is what is stored")
 }
 
 func killHost(writer int) string { return fmt.Sprintf("node-%d", writer) }
@@ -123,7 +158,7 @@ func killStart(number int) time.Time {
 
 // writeUntilKilled writes batches from a number on for each writer, each twice, and prints each when it is acknowledged.
 func writeUntilKilled(path string, first []string) {
-	s, err := Open(context.Background(), Options{Path: path})
+	s, err := Open(context.Background(), Options{Path: path, Life: killLife})
 	if err != nil {
 		fmt.Println("cannot open:", err)
 		os.Exit(3)
@@ -141,8 +176,9 @@ func writeUntilKilled(path string, first []string) {
 					o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen = start, start.Add(time.Minute), start, start
 				}
 				for range 2 {
-					if _, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all}); err != nil {
-						fmt.Println("cannot write:", err)
+					written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all})
+					if err != nil || len(written.Refused) > 0 {
+						fmt.Println("cannot write:", err, len(written.Refused))
 						os.Exit(4)
 					}
 					fmt.Printf("%d %d.\n", writer, number)

@@ -60,6 +60,8 @@ type Options struct {
 	CheckTime time.Duration
 	// Damaged says what happens to a damaged file; empty is DamagedRefuse.
 	Damaged Damaged
+	// Life says how long what is stored stays, and how fine.
+	Life Life
 	// Backup says where backups go.
 	Backup BackupOptions
 }
@@ -74,6 +76,11 @@ type Stats struct {
 	Calls                          uint64 // writes in them
 	Emptied                        uint64 // caches, because they were full
 	Backups, FailedBackups         uint64
+	Rolled, Deleted                uint64 // rows that were rolled up to, and deleted
+	FailedRounds                   uint64 // of the upkeep; they are tried again
+	// Oldest is the start of the oldest window and Free the bytes of the file that nothing uses, as of the last round.
+	Oldest time.Time
+	Free   int64
 }
 
 // Storage is an open database.
@@ -87,6 +94,7 @@ type Storage struct {
 	closed      bool
 	connections *connections
 	opening     Opening
+	upkeep      upkeep
 	backup      BackupOptions
 	// coverage is the newest of it.
 	coverage memory
@@ -95,6 +103,8 @@ type Storage struct {
 
 	stored, duplicates, ahead, behind, malformed, emptied atomic.Uint64
 	backups, failedBackups                                atomic.Uint64
+	rolledRows, deletedRows, failedRounds                 atomic.Uint64
+	oldest, free                                          atomic.Int64 // as of the last round of the upkeep
 }
 
 var _ storage.Storage = (*Storage)(nil)
@@ -127,8 +137,14 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	s.opening = opening
+	s.upkeep.life = options.Life
 	if err := s.recordLosses(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), s.Close())
+	}
+	if options.Life.Pause > 0 {
+		rounds, stop := context.WithCancel(context.Background())
+		s.upkeep.stop, s.upkeep.ended = stop, make(chan struct{})
+		go s.keepUp(rounds)
 	}
 	return s, nil
 }
@@ -152,9 +168,15 @@ func openFile(ctx context.Context, path string, options Options) (*Storage, erro
 		s.read, err = openDB(path, true)
 	}
 	if err == nil {
+		s.upkeep.look, err = openDB(path, true)
+	}
+	if err == nil {
 		err = s.rememberCoverage(ctx)
 	}
 	if err != nil {
+		if s.upkeep.look != nil {
+			err = errors.Join(err, s.upkeep.look.Close())
+		}
 		if s.read != nil {
 			err = errors.Join(err, s.read.Close())
 		}
@@ -178,7 +200,11 @@ func (s *Storage) Close() error {
 		return nil
 	}
 	s.closed = true
-	return errors.Join(s.connections.close(), s.read.Close(), s.writer.close())
+	if s.upkeep.stop != nil {
+		s.upkeep.stop()
+		<-s.upkeep.ended
+	}
+	return errors.Join(s.connections.close(), s.read.Close(), s.upkeep.look.Close(), s.writer.close())
 }
 
 // Stats returns the counts since Open.
@@ -189,6 +215,8 @@ func (s *Storage) Stats() Stats {
 		RefusedBehind: s.behind.Load(), Folds: s.writer.derived.folds.Load(),
 		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load(),
 		Backups: s.backups.Load(), FailedBackups: s.failedBackups.Load(),
+		Rolled: s.rolledRows.Load(), Deleted: s.deletedRows.Load(), FailedRounds: s.failedRounds.Load(),
+		Oldest: timeOf(s.oldest.Load()), Free: s.free.Load(),
 	}
 }
 
@@ -233,7 +261,8 @@ func openDB(path string, readOnly bool) (*sql.DB, error) {
 		query.Set("_auto_vacuum", "INCREMENTAL")
 		query.Set("_journal_mode", "WAL")
 		query.Set("_synchronous", "FULL")
-		query.Set("_foreign_keys", "1")
+		// Not enforced: to delete a row would mean to look for whoever refers to it, in tables without an index for that.
+		query.Set("_foreign_keys", "0")
 		query.Add("_pragma", "cache_size(-16384)")
 		query.Add("_pragma", "journal_size_limit(67108864)")
 	}

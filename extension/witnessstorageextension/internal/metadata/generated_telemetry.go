@@ -32,8 +32,13 @@ type TelemetryBuilder struct {
 	WitnessStorageCacheResets           metric.Int64ObservableCounter
 	WitnessStorageCalls                 metric.Int64ObservableCounter
 	WitnessStorageCommits               metric.Int64ObservableCounter
+	WitnessStorageDeletedRows           metric.Int64ObservableCounter
 	WitnessStorageDuplicateObservations metric.Int64ObservableCounter
+	WitnessStorageFailedRounds          metric.Int64ObservableCounter
+	WitnessStorageFree                  metric.Int64ObservableGauge
+	WitnessStorageOldest                metric.Int64ObservableGauge
 	WitnessStorageRefusedObservations   metric.Int64ObservableCounter
+	WitnessStorageRolledRows            metric.Int64ObservableCounter
 	WitnessStorageSetAside              metric.Int64ObservableGauge
 	WitnessStorageSize                  metric.Int64ObservableGauge
 	WitnessStorageStoredObservations    metric.Int64ObservableCounter
@@ -111,6 +116,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageCommitsCallback(cb metric
 	return nil
 }
 
+// RegisterWitnessStorageDeletedRowsCallback sets callback for observable WitnessStorageDeletedRows metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageDeletedRowsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageDeletedRows, obs: o})
+		return nil
+	}, builder.WitnessStorageDeletedRows)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterWitnessStorageDuplicateObservationsCallback sets callback for observable WitnessStorageDuplicateObservations metric.
 func (builder *TelemetryBuilder) RegisterWitnessStorageDuplicateObservationsCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -126,12 +146,72 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageDuplicateObservationsCall
 	return nil
 }
 
+// RegisterWitnessStorageFailedRoundsCallback sets callback for observable WitnessStorageFailedRounds metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageFailedRoundsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageFailedRounds, obs: o})
+		return nil
+	}, builder.WitnessStorageFailedRounds)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessStorageFreeCallback sets callback for observable WitnessStorageFree metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageFreeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageFree, obs: o})
+		return nil
+	}, builder.WitnessStorageFree)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessStorageOldestCallback sets callback for observable WitnessStorageOldest metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageOldestCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageOldest, obs: o})
+		return nil
+	}, builder.WitnessStorageOldest)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterWitnessStorageRefusedObservationsCallback sets callback for observable WitnessStorageRefusedObservations metric.
 func (builder *TelemetryBuilder) RegisterWitnessStorageRefusedObservationsCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		cb(ctx, &observerInt64{inst: builder.WitnessStorageRefusedObservations, obs: o})
 		return nil
 	}, builder.WitnessStorageRefusedObservations)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessStorageRolledRowsCallback sets callback for observable WitnessStorageRolledRows metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageRolledRowsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageRolledRows, obs: o})
+		return nil
+	}, builder.WitnessStorageRolledRows)
 	if err != nil {
 		return err
 	}
@@ -253,16 +333,46 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{commit}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.WitnessStorageDeletedRows, err = builder.meter.Int64ObservableCounter(
+		"otelcol_witness_storage_deleted_rows",
+		metric.WithDescription("Rows of observations that were deleted because of their age, or of the size of the database. [Alpha]"),
+		metric.WithUnit("{row}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessStorageDuplicateObservations, err = builder.meter.Int64ObservableCounter(
 		"otelcol_witness_storage_duplicate_observations",
 		metric.WithDescription("Observations that were known already and added nothing. [Alpha]"),
 		metric.WithUnit("{observation}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.WitnessStorageFailedRounds, err = builder.meter.Int64ObservableCounter(
+		"otelcol_witness_storage_failed_rounds",
+		metric.WithDescription("Rounds of rolling up and deleting that failed, as on a full disk. They are tried again. [Alpha]"),
+		metric.WithUnit("{round}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageFree, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_storage_free",
+		metric.WithDescription("Bytes of the database that nothing uses, as of the last round: they are used again, or given back. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageOldest, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_storage_oldest",
+		metric.WithDescription("The start of the oldest window that is stored, in Unix seconds, as of the last round. [Alpha]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
 	builder.WitnessStorageRefusedObservations, err = builder.meter.Int64ObservableCounter(
 		"otelcol_witness_storage_refused_observations",
 		metric.WithDescription("Observations that cannot be stored, by reason. [Alpha]"),
 		metric.WithUnit("{observation}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageRolledRows, err = builder.meter.Int64ObservableCounter(
+		"otelcol_witness_storage_rolled_rows",
+		metric.WithDescription("Rows that observations were rolled up to. [Alpha]"),
+		metric.WithUnit("{row}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessStorageSetAside, err = builder.meter.Int64ObservableGauge(
