@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/client"
 )
 
 // binary is what `make build` makes.
@@ -177,6 +179,14 @@ func (c *collector) kill() {
 func (c *collector) reload() {
 	c.t.Helper()
 	require.NoError(c.t, c.command.Process.Signal(syscall.SIGHUP))
+}
+
+// api is a client of the collector. What is about the wire itself uses call and get.
+func (c *collector) api() *client.Client {
+	c.t.Helper()
+	api, err := client.New("http://"+c.env["WITNESS_API_ENDPOINT"], client.WithTries(1))
+	require.NoError(c.t, err)
+	return api
 }
 
 // object is a decoded JSON object.

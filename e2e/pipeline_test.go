@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/otelcol-witness/otelcol-witness/client"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
@@ -122,8 +123,10 @@ func sum(hits map[string]uint64) (total uint64) {
 
 // hot is the hits of all symbols that the API knows.
 func (c *collector) hot() (total uint64) {
-	for _, symbol := range list(c.get("/api/v1/symbols/hot?limit=1000"), "symbols") {
-		total += uint64(number(symbol, "hits"))
+	answer, err := c.api().HotSymbols(context.Background(), client.HotSymbolsQuery{Limit: 1000})
+	require.NoError(c.t, err)
+	for _, symbol := range answer.Symbols {
+		total += symbol.Hits
 	}
 	return total
 }
