@@ -162,7 +162,7 @@ ORDER BY name = 'rolled', name = 'obs', name IN ('total', 'cell', 'place', 'node
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // its error is that of Err
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
@@ -258,7 +258,7 @@ SELECT text.text FROM t JOIN text ON text.id = t.id WHERE text.id <> 0`, maxTena
 	if err != nil {
 		return lived
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // its error is that of Err
 	for rows.Next() {
 		var tenant string
 		if rows.Scan(&tenant) != nil {

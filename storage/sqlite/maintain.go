@@ -12,10 +12,9 @@ import "context"
 func (s *Storage) maintain(ctx context.Context, step func(w *writer) error) error {
 	w := s.writer
 	return w.submit(ctx, groupSize, func() error { // of that size, it is the last job of its transaction
-		if err := w.fold(); err != nil {
+		if err := w.rewrite(); err != nil {
 			return err
 		}
-		w.dropped = true
 		return step(w)
 	})
 }

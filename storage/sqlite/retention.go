@@ -124,10 +124,7 @@ FROM `+table+` o CROSS JOIN witness w ON w.id = o.witness WHERE o.start = ? AND 
 	over, err := numbers(context.Background(), w.conn, 8, `SELECT DISTINCT d.witness, d.subject, d.workload, w.tenant, s.kind, w.created, d.assurance, d.hour
 FROM temp.doomed d JOIN witness w ON w.id = d.witness JOIN subject s ON s.id = d.subject WHERE d.last >= ?`, before)
 	for _, o := range over {
-		w.stale = append(w.stale, stale{
-			witness: witnessRow{id: o[0], subject: o[1], workload: o[2], tenant: o[3], kind: o[4], created: o[5]},
-			place:   placeKey{o[1], o[2], said.instance, o[6]}, hour: o[7],
-		})
+		w.markStale(witnessRow{id: o[0], subject: o[1], workload: o[2], tenant: o[3], kind: o[4], created: o[5]}, said.instance, o[6], o[7])
 	}
 	return err
 }
@@ -170,7 +167,6 @@ func (w *writer) reachAgain(subject int64) error {
 // settleSubjects makes true what depends on which rows there are, once none is in a window that starts before a time: of
 // subjects that were seen before, which those are that had such rows.
 func (s *Storage) settleSubjects(ctx context.Context, before int64) error {
-	w := s.writer
 	hours, err := numbers(ctx, s.upkeep.look, 1, "SELECT DISTINCT start / 3600000000000 FROM window WHERE start >= ? ORDER BY 1", before)
 	if err != nil {
 		return err
@@ -185,10 +181,7 @@ WHERE t.subject > ? AND t.first < ? ORDER BY t.subject LIMIT 1000`, subject, bef
 		for len(found) > 0 {
 			done := 0
 			var settling *settling
-			err := s.step(ctx, func() error {
-				if err := w.rewrite(); err != nil {
-					return err
-				}
+			err := s.maintain(ctx, func(w *writer) error {
 				for began := time.Now(); done < len(found) && time.Since(began) < stepTime; {
 					if settling == nil {
 						settling = newSettling(found[done], before, hours)
@@ -203,7 +196,7 @@ WHERE t.subject > ? AND t.first < ? ORDER BY t.subject LIMIT 1000`, subject, bef
 					}
 				}
 				return nil
-			}, nil)
+			})
 			if err != nil {
 				return err
 			}

@@ -88,7 +88,6 @@ const sweepPart = 500
 
 // sweepWitnesses deletes witnesses and subjects of which there is no total.
 func (s *Storage) sweepWitnesses(ctx context.Context) error {
-	w := s.writer
 	for _, t := range []struct{ find, remove string }{
 		{"SELECT id FROM witness w WHERE id > ? AND NOT EXISTS (SELECT 1 FROM total WHERE witness = w.id) ORDER BY id LIMIT ?",
 			"DELETE FROM witness WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM total WHERE witness = ?1) AND id < (SELECT max(id) FROM witness)"},
@@ -104,10 +103,7 @@ func (s *Storage) sweepWitnesses(ctx context.Context) error {
 				break
 			}
 			last = found[len(found)-1][0]
-			if err := s.step(ctx, func() error {
-				if err := w.rewrite(); err != nil {
-					return err
-				}
+			if err := s.maintain(ctx, func(w *writer) error {
 				w.forget() // they know rows that go
 				for _, id := range found {
 					n, err := w.changed(t.remove, id[0])
@@ -119,7 +115,7 @@ func (s *Storage) sweepWitnesses(ctx context.Context) error {
 					}
 				}
 				return nil
-			}, nil); err != nil {
+			}); err != nil {
 				return err
 			}
 		}

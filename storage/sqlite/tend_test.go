@@ -530,3 +530,55 @@ func TestWritesGetThroughUpkeep(t *testing.T) {
 	assert.Greater(t, writes, 5)
 	exact(t, s)
 }
+
+// BenchmarkUpkeep rolls up an hour of ten thousand witnesses and deletes it a day after, and says what writes wait
+// meanwhile.
+func BenchmarkUpkeep(b *testing.B) {
+	for b.Loop() {
+		now := lifeNow
+		path := filepath.Join(b.TempDir(), "witness.db")
+		s := openAlive(b, path, func() time.Time { return now }, Life{DedupeHorizon: dayOfHours, MaxAge: 2 * dayOfHours})
+		const witnesses = 10000
+		var all []witness.Observation
+		for i := range witnesses {
+			all = append(all, numbered(i))
+		}
+		write := func(at time.Time, all []witness.Observation) {
+			for i := range all {
+				o := &all[i]
+				o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen = at, at.Add(time.Minute), at, at
+			}
+			for part := range slices.Chunk(all, 1000) {
+				put(b, s, part...)
+			}
+		}
+		for minute := range 60 {
+			write(lifeNow.Truncate(time.Hour).Add(time.Duration(minute-60)*time.Minute), all)
+		}
+		for _, what := range []string{"roll", "delete"} {
+			now = now.Add(26 * time.Hour)
+			write(now.Truncate(time.Minute), all[:1])
+			before, cpu := s.Stats(), time.Now()
+			done := make(chan error)
+			go func() { done <- s.tend(context.Background()) }()
+			var slowest time.Duration
+			for finished := false; !finished; {
+				began := time.Now()
+				all[0].Flush++
+				put(b, s, all[0])
+				slowest = max(slowest, time.Since(began))
+				select {
+				case err := <-done:
+					require.NoError(b, err)
+					finished = true
+				default:
+				}
+			}
+			after := s.Stats()
+			b.ReportMetric(time.Since(cpu).Seconds(), what+"-s")
+			b.ReportMetric(float64(after.Rolled-before.Rolled+after.Deleted-before.Deleted), what+"-rows")
+			b.ReportMetric(float64(slowest.Milliseconds()), what+"-slowest-write-ms")
+			now = now.Add(dayOfHours)
+		}
+	}
+}
