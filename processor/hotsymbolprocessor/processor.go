@@ -306,13 +306,13 @@ func (p *hotSymbol) count(ctx context.Context, logs plog.Logs) error {
 	}
 	now := time.Now()
 	p.table.add(now, senderOf(ctx), logs)
-	crossed, err := p.commit(ctx)
+	passed, err := p.commit(ctx)
 	if err != nil {
 		return err
 	}
-	if crossed && p.room() {
+	if len(passed) > 0 && p.room() {
 		// What fails here stays in the table and in the journal, and is tried again by the flush loop.
-		_ = p.flush(ctx, p.table.due(now.Add(-p.config.flushInterval())))
+		_ = p.flush(ctx, passed)
 	}
 	if p.table.fresh {
 		p.table.fresh = false
@@ -321,20 +321,20 @@ func (p *hotSymbol) count(ctx context.Context, logs plog.Logs) error {
 	return nil
 }
 
-// commit writes the batch in hand to the journal and then adds it to the table; an error forgets it.
-func (p *hotSymbol) commit(ctx context.Context) (crossed bool, err error) {
+// commit writes the batch in hand to the journal and then adds it to the table; an error forgets it. See table.commit.
+func (p *hotSymbol) commit(ctx context.Context) (passed []*bucket, err error) {
 	t := p.table
 	if p.client != nil && !t.idle() {
 		if err := p.journal(ctx); err != nil {
 			t.rollback()
 			p.telemetry.HotSymbolCheckpointErrors.Add(ctx, 1)
-			return false, fmt.Errorf("hot_symbol: write the checkpoint: %w", err)
+			return nil, fmt.Errorf("hot_symbol: write the checkpoint: %w", err)
 		}
 	}
 	p.report(ctx)
-	crossed = t.commit()
+	passed = t.commit()
 	p.telemetry.HotSymbolEntries.Record(ctx, int64(t.entries))
-	return crossed, nil
+	return passed, nil
 }
 
 // journal writes the batch in hand.

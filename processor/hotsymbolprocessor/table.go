@@ -68,6 +68,7 @@ type origin struct {
 	label  string // sender and source in one text
 	newest int64  // of the events that are committed; 0 before the first
 	next   int64  // with those of the batch in hand
+	open   []*bucket
 }
 
 // cell is what a bucket counts apart: the numbers of a witness, a place and claims.
@@ -396,8 +397,9 @@ func (t *table) bucket(key bucketKey) *bucket {
 	if !ok {
 		b = &bucket{bucketKey: key, window: t.window, number: t.numbers, cells: map[cell]*entry{}, since: t.now}
 		t.numbers++
+		t.fresh = t.fresh || len(t.buckets) == 0 // else another one waits longer
 		t.buckets[key] = b
-		t.fresh = true
+		key.origin.open = append(key.origin.open, b)
 	}
 	return b
 }
@@ -491,8 +493,9 @@ func (t *table) idle() bool {
 	return len(t.touched) == 0 && len(t.touchedLosses) == 0 && len(t.touchedOrigin) == 0 && len(t.seen.batch) == 0
 }
 
-// commit adds the batch in hand to the table. crossed says that an origin has gone past the end of a window.
-func (t *table) commit() (crossed bool) {
+// commit adds the batch in hand to the table. passed are the buckets of the origins that have gone past the end of a
+// window, as far as they have.
+func (t *table) commit() (passed []*bucket) {
 	for _, b := range t.touched {
 		for i := range b.touched {
 			d := &b.touched[i]
@@ -522,14 +525,17 @@ func (t *table) commit() (crossed bool) {
 		}
 	}
 	for _, o := range t.touchedOrigin {
-		if floor(o.next, t.window) > floor(o.newest, t.window) {
-			crossed = true
-		}
+		crossed := floor(o.next, t.window) > floor(o.newest, t.window)
 		o.newest = o.next
+		for _, b := range o.open {
+			if crossed && b.start+t.window <= o.newest {
+				passed = append(passed, b)
+			}
+		}
 	}
 	t.seen.commit()
 	t.done()
-	return crossed
+	return passed
 }
 
 // rollback forgets the batch in hand. Entries it made stay behind empty.
@@ -616,6 +622,7 @@ func (t *table) remove(buckets []*bucket) {
 		}
 		t.entries -= len(b.entries)
 		delete(t.buckets, b.bucketKey)
+		b.origin.open = slices.DeleteFunc(b.origin.open, func(other *bucket) bool { return other == b })
 	}
 }
 
