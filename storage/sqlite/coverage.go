@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -166,52 +165,12 @@ func (s *Storage) WriteCoverage(ctx context.Context, principal storage.Principal
 	return nil
 }
 
-// ExpireCoverage deletes what ends before a time, but for the last states of hooks of which the source still reports,
-// at most limit rows. It returns how many it deleted.
-func (s *Storage) ExpireCoverage(ctx context.Context, before time.Time, limit int) (int, error) {
-	if err := s.enter(); err != nil {
-		return 0, err
-	}
-	defer s.leave()
-	var changes []change
-	err := s.writer.submitThen(ctx, groupSize, func() (err error) {
-		changes, err = s.writer.expireCoverage(nanoseconds(before), limit)
-		return err
-	}, func() { s.coverage.apply(changes) })
-	if err != nil {
-		return 0, fmt.Errorf("expire coverage: %w", err)
-	}
-	return len(changes), nil
-}
-
-func (w *writer) expireCoverage(before int64, limit int) (changes []change, err error) {
-	if err := execute(w.dropCoverageDays, before/dayLength); err != nil {
-		return nil, err
-	}
-	rows, err := w.expireRuns.QueryContext(context.Background(), before, before, limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // its error is that of Err
-	for rows.Next() {
-		var c change
-		var r run
-		if err := rows.Scan(&c.topic, &r.start, &r.end, &r.state); err != nil {
-			return nil, err
-		}
-		c.dropped = []run{r}
-		changes = append(changes, c)
-	}
-	return changes, rows.Err()
-}
-
 // coverageStatements are the prepared statements of coverage.
 type coverageStatements struct {
 	findTopic, addTopic             *sql.Stmt
 	nearRuns, findRun               *sql.Stmt
 	putRun, dropRun                 *sql.Stmt
 	findCoverageDay, addCoverageDay *sql.Stmt
-	dropCoverageDays, expireRuns    *sql.Stmt
 	topics                          *cache[topicKey, int64]
 }
 
@@ -232,13 +191,6 @@ WHERE topic = ? AND start >= ? AND start <= ? AND start < ? ORDER BY start DESC`
 		{&w.dropRun, "DELETE FROM coverage_run WHERE topic = ? AND start = ? AND end = ? AND state = ?"},
 		{&w.findCoverageDay, "SELECT rows FROM coverage_day WHERE tenant = ? AND source = ? AND day = ?"},
 		{&w.addCoverageDay, "INSERT INTO coverage_day VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET rows = max(0, rows + excluded.rows)"},
-		{&w.dropCoverageDays, "DELETE FROM coverage_day WHERE day < ?"},
-		{&w.expireRuns, `DELETE FROM coverage_run WHERE (topic, start, end, state) IN (
-  SELECT r.topic, r.start, r.end, r.state FROM coverage_run r JOIN coverage_topic t ON t.id = r.topic
-  WHERE r.end < ?1 AND NOT (t.form = 4
-    AND NOT EXISTS (SELECT 1 FROM coverage_run later WHERE later.topic = r.topic AND later.start > r.start)
-    AND EXISTS (SELECT 1 FROM coverage_topic same JOIN coverage_run other ON other.topic = same.id WHERE same.source = t.source AND other.end >= ?2))
-  LIMIT ?3) RETURNING topic, start, end, state`},
 	} {
 		var err error
 		if *s.into, err = conn.PrepareContext(ctx, s.query); err != nil { //nolint:sqlclosecheck // finish does

@@ -59,41 +59,6 @@ func TestCoverageFromMemoryIsThatOfTheFile(t *testing.T) {
 	assert.Equal(t, file, ask(), "less is in memory")
 }
 
-func TestExpireCoverage(t *testing.T) {
-	now := releaseNow.Add(72 * time.Hour) // no week ends in what follows
-	s := open(t, filepath.Join(t.TempDir(), "witness.db"), func() time.Time { return now })
-	ago := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
-	state := func(host int, at time.Time, state string) witness.Coverage {
-		c := hostBeat(host, at, at)
-		c.Kinds, c.Signal, c.StatusTarget, c.StatusState = nil, "", "probe", state
-		return c
-	}
-	require.NoError(t, s.WriteCoverage(t.Context(), storage.Principal{}, []witness.Coverage{
-		hostBeat(1, ago(100), ago(90)), hostBeat(1, ago(10), ago(0)), state(1, ago(100), "attached"), state(1, ago(95), "suspended"),
-		hostBeat(2, ago(100), ago(60)), hostBeat(3, ago(100), ago(90)), state(3, ago(95), "suspended"),
-	}))
-	all := func() (all []string) {
-		found, err := s.Coverage(t.Context(), "", storage.CoverageQuery{From: ago(1000)})
-		require.NoError(t, err)
-		for _, c := range found {
-			all = append(all, c.Instance.Host+" "+c.StatusState+" "+now.Sub(c.Start).String())
-		}
-		return all
-	}
-	require.Len(t, all(), 7)
-	deleted := 0
-	for range 4 {
-		n, err := s.ExpireCoverage(t.Context(), ago(70), 2)
-		require.NoError(t, err)
-		deleted += n
-	}
-	assert.Equal(t, 4, deleted)
-	want := []string{"node-2  100h0m0s", "node-1 suspended 95h0m0s", "node-1  10h0m0s"}
-	assert.Equal(t, want, all(), "what the hook of a source that reports is in is kept")
-	require.NoError(t, s.rememberCoverage(t.Context()))
-	assert.Equal(t, want, all())
-}
-
 func BenchmarkCoverage(b *testing.B) {
 	now := releaseNow
 	s, err := Open(context.Background(), Options{Path: filepath.Join(b.TempDir(), "witness.db"), Now: func() time.Time { return now }})
