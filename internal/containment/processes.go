@@ -50,21 +50,29 @@ func Merge(containment []witness.Containment) []Contained {
 		}
 		of.Process.add(c.Signals)
 	}
-	merged := make([]Contained, 0, len(processes)+len(wide))
+	byWorkload := map[witness.Workload][]*Contained{}
 	for _, w := range wide {
-		alone := true
-		for _, p := range slices.Concat(processes, wide) {
-			if p != w && w.covers(p) {
-				alone = false
-				p.Process.add(slices.Collect(maps.Values(w.Process)))
+		byWorkload[w.Workload] = append(byWorkload[w.Workload], w)
+	}
+	served := map[*Contained]bool{}
+	all := slices.Concat(processes, wide)
+	told := make([][]witness.Signal, len(all)) // before anything is added: what is added may come from a wide one that was told more
+	for i, p := range all {
+		for _, workload := range containing(p.Workload) {
+			for _, w := range byWorkload[workload] {
+				if w != p && w.covers(p) {
+					served[w] = true
+					told[i] = slices.AppendSeq(told[i], maps.Values(w.Process))
+				}
 			}
 		}
-		if alone {
-			merged = append(merged, *w)
-		}
 	}
-	for _, p := range processes {
-		merged = append(merged, *p)
+	merged := make([]Contained, 0, len(all))
+	for i, p := range all {
+		p.Process.add(told[i])
+		if !served[p] {
+			merged = append(merged, *p)
+		}
 	}
 	slices.SortFunc(merged, func(a, b Contained) int {
 		return cmp.Or(
@@ -88,6 +96,24 @@ func executableKey(m witness.Module) string {
 		return "path:" + m.Path
 	}
 	return m.Key("")
+}
+
+// containing are the workload and all that it can be part of: any of its members may be any.
+func containing(w witness.Workload) []witness.Workload {
+	all := []witness.Workload{w}
+	for _, member := range []func(*witness.Workload) *string{
+		func(w *witness.Workload) *string { return &w.Namespace }, func(w *witness.Workload) *string { return &w.Controller },
+		func(w *witness.Workload) *string { return &w.Container }, func(w *witness.Workload) *string { return &w.Image },
+	} {
+		if *member(&w) == "" {
+			continue
+		}
+		for _, narrow := range all {
+			*member(&narrow) = ""
+			all = append(all, narrow)
+		}
+	}
+	return all
 }
 
 func (p Process) add(signals []witness.Signal) {

@@ -23,10 +23,9 @@ var errEnough = errors.New("enough rows")
 // Containment implements storage.ContainmentReader.
 func (s *Storage) Containment(ctx context.Context, tenant string, query storage.ContainmentQuery) (page storage.ContainmentPage, err error) {
 	err = s.view(ctx, "containment", tenant, func(v *snapshot) error {
-		statement := `SELECT c.workload, c.instance, c.module, c.origin, w.namespace, w.controller, w.container, w.image, i.host, i.pod, i.container,
-  m.path, m.build_id, m.sha256, c.signal, c.source, c.value, c.assurance, c.observed
-FROM containment c JOIN workload w ON w.id = c.workload JOIN instance i ON i.id = c.instance JOIN module m ON m.id = c.module
-WHERE c.tenant = ?`
+		// Names are looked up once for all rows: rows are many for each process, and reading columns is what takes time.
+		statement := `SELECT c.workload, c.instance, c.module, c.origin, c.signal, c.source, c.value, c.assurance, c.observed
+FROM containment c WHERE c.tenant = ?`
 		args := []any{v.tenant}
 		if query.After != "" {
 			after, ok := parsePosition(query.After)
@@ -45,7 +44,7 @@ WHERE c.tenant = ?`
 			args = append(args, list(workloads))
 		}
 		if len(query.Hosts) > 0 {
-			statement += " AND i.host IN (SELECT value FROM json_each(?))"
+			statement += " AND c.instance IN (SELECT id FROM instance WHERE host IN (SELECT value FROM json_each(?)))"
 			args = append(args, list(query.Hosts))
 		}
 		if !query.From.IsZero() {
@@ -57,27 +56,24 @@ WHERE c.tenant = ?`
 			args = append(args, nanoseconds(query.To))
 		}
 		statement += " ORDER BY c.workload, c.instance, c.module, c.origin, c.signal, c.source"
-		var last processKey
+		var keys []processKey
 		limit := limitOf(query.Limit)
 		err := v.each(statement, args, func(rows *sql.Rows) error {
 			var key processKey
-			var c witness.Containment
 			var signal witness.Signal
 			var value string
 			var source, assurance, observed int64
-			if err := rows.Scan(&key[0], &key[1], &key[2], &key[3], &c.Workload.Namespace, &c.Workload.Controller, &c.Workload.Container,
-				&c.Workload.Image, &c.Instance.Host, &c.Instance.Pod, &c.Instance.Container, &c.Executable.Path, &c.Executable.BuildID,
-				&c.Executable.SHA256, &signal.Name, &source, &value, &assurance, &observed); err != nil {
+			if err := rows.Scan(&key[0], &key[1], &key[2], &key[3], &signal.Name, &source, &value, &assurance, &observed); err != nil {
 				return err
 			}
-			if len(page.Containment) == 0 || key != last {
-				if len(page.Containment) == limit {
+			if n := len(keys); n == 0 || key != keys[n-1] {
+				if n == limit {
+					last := keys[n-1]
 					page.Next = fmt.Sprintf(positionFormat, last[0], last[1], last[2], last[3])
 					return errEnough
 				}
-				c.Origin = origins[key[3]-1]
-				page.Containment = append(page.Containment, c)
-				last = key
+				keys = append(keys, key)
+				page.Containment = append(page.Containment, witness.Containment{Origin: origins[key[3]-1]})
 			}
 			if value != "" {
 				signal.Values = strings.Split(value, ",")
@@ -87,15 +83,50 @@ WHERE c.tenant = ?`
 			of.Signals = append(of.Signals, signal)
 			return nil
 		})
-		if !errors.Is(err, errEnough) {
+		if err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
-		return nil
+		return v.nameProcesses(keys, page.Containment)
 	})
 	if err != nil {
 		return storage.ContainmentPage{}, err
 	}
 	return page, nil
+}
+
+// nameProcesses fills in whose the rows of keys are.
+func (v *snapshot) nameProcesses(keys []processKey, containment []witness.Containment) error {
+	column := func(n int) []int64 {
+		ids := make([]int64, 0, len(keys))
+		for _, key := range keys {
+			ids = append(ids, key[n])
+		}
+		slices.Sort(ids)
+		return slices.Compact(ids)
+	}
+	workloads, err := v.workloads(column(0))
+	if err != nil {
+		return err
+	}
+	instances, err := v.instances(column(1))
+	if err != nil {
+		return err
+	}
+	modules := map[int64]witness.Module{}
+	err = v.each("SELECT id, build_id, sha256, path FROM module WHERE id IN (SELECT value FROM json_each(?))", []any{list(column(2))}, func(rows *sql.Rows) error {
+		var id int64
+		var m witness.Module
+		err := rows.Scan(&id, &m.BuildID, &m.SHA256, &m.Path)
+		modules[id] = m
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		containment[i].Workload, containment[i].Instance, containment[i].Executable = workloads[key[0]], instances[key[1]], modules[key[2]]
+	}
+	return nil
 }
 
 func parsePosition(text string) (at processKey, ok bool) {
@@ -106,22 +137,31 @@ func parsePosition(text string) (at processKey, ok bool) {
 // matching returns the rows of workloads that are one of the first, or have what one of the second has.
 func (v *snapshot) matching(exactly, like []witness.Workload) ([]int64, error) {
 	var found []int64
-	const exact = "SELECT id FROM workload WHERE namespace = ? AND controller = ? AND container = ? AND image = ?"
-	const alike = `SELECT id FROM workload WHERE (namespace = ?1 OR ?1 = '') AND (controller = ?2 OR ?2 = '')
-  AND (container = ?3 OR ?3 = '') AND (image = ?4 OR ?4 = '')`
-	for _, part := range []struct {
-		statement string
-		workloads []witness.Workload
-	}{{exact, exactly}, {alike, like}} {
-		for _, w := range part.workloads {
-			if err := v.each(part.statement, []any{w.Namespace, w.Controller, w.Container, w.Image}, func(rows *sql.Rows) error {
-				var id int64
-				err := rows.Scan(&id)
-				found = append(found, id)
-				return err
-			}); err != nil {
-				return nil, err
+	find := func(w witness.Workload, all bool) error {
+		statement, args := "SELECT id FROM workload WHERE TRUE", []any(nil)
+		for _, member := range []struct{ column, value string }{
+			{"namespace", w.Namespace}, {"controller", w.Controller}, {"container", w.Container}, {"image", w.Image},
+		} {
+			if all || member.value != "" {
+				statement += " AND " + member.column + " = ?"
+				args = append(args, member.value)
 			}
+		}
+		return v.each(statement, args, func(rows *sql.Rows) error {
+			var id int64
+			err := rows.Scan(&id)
+			found = append(found, id)
+			return err
+		})
+	}
+	for _, w := range exactly {
+		if err := find(w, true); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range like {
+		if err := find(w, false); err != nil {
+			return nil, err
 		}
 	}
 	slices.Sort(found)

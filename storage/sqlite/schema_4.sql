@@ -17,3 +17,6 @@ CREATE TABLE containment (
   PRIMARY KEY (tenant, workload, instance, module, origin, signal, source)
 ) WITHOUT ROWID;
 CREATE INDEX containment_observed ON containment (observed);
+
+-- Findings name workloads by their image; by namespace the key of the table finds them.
+CREATE INDEX workload_image ON workload (image);

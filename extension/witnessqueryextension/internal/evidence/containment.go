@@ -14,7 +14,7 @@ import (
 // Limits of what is looked at for one finding. Beyond them the answer is Truncated.
 const (
 	maxContainedWorkloads = 1000 // where there is evidence, and as many that occurrences name
-	maxContainedProcesses = 5000
+	maxContainedProcesses = 2000
 	maxListedWorkloads    = 100
 )
 
