@@ -365,6 +365,7 @@ func TestHotSymbols(t *testing.T) {
 func TestTimelineTellsReleasesAndGaps(t *testing.T) {
 	s := newStored(t)
 	start := time.Now().UTC().Truncate(time.Hour).Add(-5 * time.Hour)
+	s.api.now = func() time.Time { return start.Add(6 * time.Hour) } // whatever the minute: the heartbeat after the last is due
 	before, after := measured("golang.org/x/net/html.Render", 7, start.Add(10*time.Minute)), measured("golang.org/x/net/html.Render", 2, start.Add(130*time.Minute))
 	after.Witness.Workload.Image = "sha256:" + strings.Repeat("b", 64)
 	after.Artifact.PURL, after.Artifact.Revision = "pkg:golang/example.com/app@v1.1.0", "2222222222222222222222222222222222222222"

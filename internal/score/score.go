@@ -28,7 +28,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
@@ -79,11 +78,15 @@ type Result struct {
 // Score is the score of a finding at the time now. It is pure, deterministic and does not depend on the order of inputs.
 // Confidences outside 0..1 are clamped.
 func (w *Weights) Score(now time.Time, inputs []Input) Result {
-	all := w.strongest(nil, now, inputs)
+	all := w.strongest(now, inputs)
 	if len(all) == 0 {
 		return Result{Band: BandNone, BandWhy: w.bandWhy(BandNone, ""), Factors: []Factor{}}
 	}
-	best, total := &all[0], w.combine(all)
+	values := make([]float64, len(all))
+	for i := range all {
+		values[i] = all[i].s
+	}
+	best, total := &all[0], w.combine(values)
 	band := w.band(total)
 	return Result{
 		Score: total, Band: band, BandWhy: w.bandWhy(band, best.input.Level),
@@ -93,66 +96,33 @@ func (w *Weights) Score(now time.Time, inputs []Input) Result {
 	}
 }
 
-// Value is the score and the band of Score, without what it is made of: for thousands of findings.
-func (w *Weights) Value(now time.Time, inputs []Input) (score float64, band string) {
-	if len(inputs) == 0 {
-		return 0, BandNone
-	}
-	scratch, _ := scratches.Get().(*[]evidence)
-	if scratch == nil {
-		scratch = new([]evidence)
-	}
-	all := w.strongest((*scratch)[:0], now, inputs)
-	if len(all) > 0 {
-		score = w.combine(all)
-	}
-	clear(all[:cap(all)]) // it points to the inputs
-	*scratch = all[:0]
-	scratches.Put(scratch)
-	return score, w.band(score)
-}
-
-var scratches sync.Pool // of *[]evidence
-
-// strongest appends the strongest evidence of each artifact and level, in order. What is worth nothing is left out.
-func (w *Weights) strongest(into []evidence, now time.Time, inputs []Input) []evidence {
-	for i := range inputs {
-		if e := w.weigh(now, &inputs[i]); e.s > 0 {
-			into = append(into, e)
-		}
-	}
-	slices.SortFunc(into, func(a, b evidence) int { return compare(&a, &b) })
+// strongest is the strongest evidence of each artifact and level, in order. What is worth nothing is left out.
+func (w *Weights) strongest(now time.Time, inputs []Input) []evidence {
 	type group struct {
 		artifact string
 		level    finding.Level
 	}
-	const few = 16
-	var met map[group]struct{}
-	if len(into) > few {
-		met = make(map[group]struct{}, len(into))
-	}
-	kept := into[:0]
-	for i := range into {
-		e := into[i]
-		at := group{e.input.Artifact, e.input.Level}
-		if met != nil {
-			if _, ok := met[at]; ok {
-				continue
-			}
-			met[at] = struct{}{}
-		} else if slices.ContainsFunc(kept, func(other evidence) bool { return at == group{other.input.Artifact, other.input.Level} }) {
-			continue
+	strongest := map[group]evidence{}
+	for i := range inputs {
+		e := w.weigh(now, &inputs[i])
+		at := group{inputs[i].Artifact, inputs[i].Level}
+		if have, ok := strongest[at]; e.s > 0 && (!ok || compare(&e, &have) < 0) {
+			strongest[at] = e
 		}
-		kept = append(kept, e)
 	}
-	return kept
+	all := make([]evidence, 0, len(strongest))
+	for _, e := range strongest {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b evidence) int { return compare(&a, &b) })
+	return all
 }
 
-// combine is the score of strongest, of which there is one at least.
-func (w *Weights) combine(all []evidence) float64 {
-	rest := 1 - all[0].s
-	for i := range all[1:] { // in a fixed order: floating point products depend on it
-		rest *= 1 - w.Others*all[1+i].s
+// combine is the score of strongest evidence, highest first, of which there is one piece at least.
+func (w *Weights) combine(all []float64) float64 {
+	rest := 1 - all[0]
+	for _, s := range all[1:] { // in a fixed order: floating point products depend on it
+		rest *= 1 - w.Others*s
 	}
 	return round(1 - rest)
 }
@@ -167,19 +137,34 @@ type evidence struct {
 }
 
 func (w *Weights) weigh(now time.Time, in *Input) evidence {
+	e := w.timeless(in)
+	e.age = now.Sub(in.LastSeen)
+	e.r = w.recency(e.age)
+	e.s = w.strength(e.p*e.v*e.c, e.r, e.strength)
+	return e
+}
+
+func (w *Weights) recency(age time.Duration) float64 {
+	return clamp(math.Exp2(-float64(age) / float64(w.Recency.HalfLife)))
+}
+
+func (w *Weights) strength(pvc, r, strength float64) float64 {
+	return clamp(pvc * (w.Recency.Floor + (1-w.Recency.Floor)*r) * strength)
+}
+
+// timeless is all of weigh that does not depend on the time.
+func (w *Weights) timeless(in *Input) evidence {
 	e := evidence{
-		input: in, age: now.Sub(in.LastSeen), p: w.Proximity.of(in.Level), v: w.Version.of(in.Version),
+		input: in, p: w.Proximity.of(in.Level), v: w.Version.of(in.Version),
 		source: clamp(in.Source), identity: clamp(in.Identity), symbol: clamp(in.Symbol),
 	}
 	if in.Assurance != witness.Measured {
 		e.source = min(e.source, w.Source.AssertedCap)
 	}
-	e.r = clamp(math.Exp2(-float64(e.age) / float64(w.Recency.HalfLife)))
 	e.n = clamp(math.Log10(1+float64(in.Hits)) / w.Hits.Decades)
 	e.b = clamp(math.Log2(1+float64(max(in.Hosts, in.Images, 0))) / w.Breadth.Doublings)
 	e.c = e.source * e.identity * e.symbol
 	e.strength = 1 - w.Hits.Weight - w.Breadth.Weight + w.Hits.Weight*e.n + w.Breadth.Weight*e.b
-	e.s = clamp(e.p * e.v * e.c * (w.Recency.Floor + (1-w.Recency.Floor)*e.r) * e.strength)
 	return e
 }
 

@@ -184,7 +184,8 @@ func TestScoreProperties(t *testing.T) {
 func checkProperties(t *rapid.T, weights *Weights) {
 	inputs := drawAll(t)
 	before := weights.Score(now, inputs)
-	value, band := weights.Value(now, inputs)
+	prepared := weights.Prepare(inputs)
+	value, band := prepared.Value(now)
 	assert.Equal(t, before.Score, value)
 	assert.Equal(t, before.Band, band)
 	if before.Score < 0 || before.Score > 1 || math.IsNaN(before.Score) {

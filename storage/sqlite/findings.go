@@ -259,7 +259,7 @@ func (s *Storage) SubjectWorkloads(ctx context.Context, tenant string, subjects 
 	found := map[string][]witness.Workload{}
 	err := s.view(ctx, "subject workloads", tenant, func(v *snapshot) error {
 		bySubject, all := map[int64]set{}, set{}
-		err := v.each(`SELECT DISTINCT w.subject, w.workload FROM json_each(?2) j CROSS JOIN witness w ON w.subject = j.value AND w.tenant = ?1`,
+		err := v.each(`SELECT DISTINCT w.subject, w.workload FROM json_each(?2) j CROSS JOIN witness w ON w.subject = j.value AND +w.tenant = ?1`,
 			[]any{v.tenant, list(subjectRows(subjects))}, func(rows *sql.Rows) error {
 				var subject, workload int64
 				err := rows.Scan(&subject, &workload)

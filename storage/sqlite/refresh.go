@@ -117,6 +117,7 @@ func (w *writer) refreshHour(hour, subject int64) error {
 
 // refreshSubject adds up the totals and places of a subject.
 func (w *writer) refreshSubject(id int64, of witnessRow) error {
+	w.changes.count(of.tenant, id)
 	t := subjectTotal{tenant: of.tenant, kind: of.kind}
 	if err := w.findSubjectSpan.QueryRowContext(context.Background(), id).Scan(&t.witnesses, &t.first, &t.last); err != nil {
 		return err

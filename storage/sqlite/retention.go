@@ -126,6 +126,13 @@ FROM temp.doomed d JOIN witness w ON w.id = d.witness JOIN subject s ON s.id = d
 	for _, o := range over {
 		w.markStale(witnessRow{id: o[0], subject: o[1], workload: o[2], tenant: o[3], kind: o[4], created: o[5]}, said.instance, o[6], o[7])
 	}
+	if err != nil {
+		return err
+	}
+	counted, err := numbers(context.Background(), w.conn, 2, "SELECT DISTINCT s.tenant, s.id FROM temp.doomed d JOIN subject s ON s.id = d.subject")
+	for _, c := range counted {
+		w.changes.count(c[0], c[1])
+	}
 	return err
 }
 

@@ -24,7 +24,7 @@ func (s *Storage) Subjects(ctx context.Context, tenant string, query storage.Sub
 			value string
 			named bool
 		}{
-			{len(query.IDs) > 0, `SELECT id FROM subject WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2))`, list(subjectRows(query.IDs)), false},
+			{len(query.IDs) > 0, `SELECT id FROM subject WHERE +tenant = ?1 AND id IN (SELECT value FROM json_each(?2))`, list(subjectRows(query.IDs)), false},
 			{query.Finding != "", `SELECT DISTINCT w.subject FROM named n JOIN witness w ON w.id = n.witness
 WHERE n.tenant = ?1 AND n.finding = (SELECT id FROM text WHERE text = ?2)`, query.Finding, true},
 			{len(query.Members) > 0, `SELECT id FROM subject WHERE tenant = ?1 AND member <> 0

@@ -261,7 +261,6 @@ func (w *writer) group(first *job) {
 	}
 	w.commits.Add(1)
 	w.calls.Add(uint64(len(doing)))
-	w.changes.publish()
 	for _, j := range doing {
 		if j.then != nil {
 			j.then()
@@ -291,6 +290,7 @@ func (w *writer) end() error {
 	}
 	w.derived.publish(w.number, w.folded, w.dropped)
 	w.horizon = max(w.horizon, w.newHorizon)
+	w.changes.publish()
 	if w.folded {
 		w.lastFold = time.Now()
 		w.derived.folds.Add(1)

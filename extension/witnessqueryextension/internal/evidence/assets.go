@@ -147,7 +147,8 @@ func (m *Matches) assets(w *score.Weights, now time.Time, f *witness.Finding, by
 	found := make([]Asset, 0, len(assets))
 	for id, a := range assets {
 		a.Hosts, a.Workloads, a.Images = len(a.hosts), len(workloads[id]), len(images[id])
-		a.Score, a.Band = w.Value(now, inputs[id])
+		prepared := w.Prepare(inputs[id])
+		a.Score, a.Band = prepared.Value(now)
 		slices.Sort(a.Scanners)
 		found = append(found, *a)
 	}

@@ -38,8 +38,10 @@ func Summarize(ctx context.Context, reader storage.Reader, tenant string, w *sco
 		return nil, err
 	}
 	summed := make([]Summed, len(entries))
+	var scratch []score.Input
 	for i, e := range entries {
-		summed[i] = e.summed(w, now)
+		e.addUp(w, &scratch)
+		summed[i] = e.summed(now)
 	}
 	return summed, nil
 }
@@ -222,7 +224,7 @@ type entry struct {
 	hits        uint64
 	byKind      [4]uint64 // by place in witness.Kinds
 	first, last time.Time
-	inputs      []score.Input
+	prepared    score.Prepared
 }
 
 // piece is a subject that answers a finding, by itself, because a trace claims so, or both.
@@ -605,12 +607,13 @@ func (p *piece) workloads() []witness.Workload {
 }
 
 // addUp adds up the pieces of an entry, if they changed.
-func (e *entry) addUp(w *score.Weights) {
+func (e *entry) addUp(w *score.Weights, scratch *[]score.Input) {
 	if !e.stale {
 		return
 	}
 	e.stale = false
-	e.hits, e.byKind, e.first, e.last, e.inputs = 0, [4]uint64{}, time.Time{}, time.Time{}, e.inputs[:0]
+	e.hits, e.byKind, e.first, e.last = 0, [4]uint64{}, time.Time{}, time.Time{}
+	inputs := (*scratch)[:0]
 	for _, p := range e.pieces {
 		total := p.part()
 		e.hits = plus(e.hits, total.Hits)
@@ -623,8 +626,10 @@ func (e *entry) addUp(w *score.Weights) {
 		if total.LastSeen.After(e.last) {
 			e.last = total.LastSeen
 		}
-		e.inputs = appendInputs(e.inputs, w, &p.subject.Subject, p.own, p.claimed, &total)
+		inputs = appendInputs(inputs, w, &p.subject.Subject, p.own, p.claimed, &total)
 	}
+	e.prepared = w.Prepare(inputs)
+	*scratch = inputs
 }
 
 func plus(a, b uint64) uint64 {
@@ -634,12 +639,11 @@ func plus(a, b uint64) uint64 {
 	return a + b
 }
 
-func (e *entry) summed(w *score.Weights, now time.Time) Summed {
-	e.addUp(w)
+func (e *entry) summed(now time.Time) Summed {
 	s := Summed{
 		Finding: e.finding, Hits: e.hits, ByKind: map[witness.Kind]uint64{}, FirstSeen: e.first, LastSeen: e.last,
 	}
-	s.Score, s.Band = w.Value(now, e.inputs)
+	s.Score, s.Band = e.prepared.Value(now)
 	for i, kind := range witness.Kinds {
 		if hits := e.byKind[i]; hits > 0 {
 			s.ByKind[kind] = hits
@@ -679,14 +683,15 @@ func (b *Board) list(ctx context.Context, reader storage.Reader, query *Findings
 	if query.After != nil {
 		after = found{&entry{finding: witness.Finding{ID: query.After.ID}}, query.After.Key}
 	}
+	var scratch []score.Input
 	for _, e := range b.byID() {
-		e.addUp(b.weights)
+		e.addUp(b.weights, &scratch)
 		if !e.selected(query) {
 			continue
 		}
 		f := found{entry: e}
 		if query.Order == OrderScore || len(query.Bands) > 0 {
-			value, band := b.weights.Value(query.Now, e.inputs)
+			value, band := e.prepared.Value(query.Now)
 			if len(query.Bands) > 0 && !slices.Contains(query.Bands, band) {
 				continue
 			}
@@ -718,7 +723,7 @@ func (b *Board) list(ctx context.Context, reader storage.Reader, query *Findings
 			page.Next = &FindingPosition{Key: last.key, ID: last.entry.finding.ID}
 			break
 		}
-		page.Findings = append(page.Findings, f.entry.summed(b.weights, query.Now))
+		page.Findings = append(page.Findings, f.entry.summed(query.Now))
 	}
 	return page, nil
 }
