@@ -319,31 +319,64 @@ CROSS JOIN `+table+` o ON o.start = x.start AND o.source = a.source AND o.instan
 	return best, err
 }
 
-// deleteCoverage deletes coverage that ended before a time, but for the last state of each hook.
+// deleteCoverage deletes coverage that ended before a time, but for the last states of hooks of which the source still
+// reports, and what it was about when nothing is left of it.
 func (s *Storage) deleteCoverage(ctx context.Context, before int64) error {
 	w := s.writer
 	topic := int64(0)
-	err := s.steps(ctx, func() (bool, error) {
-		next, err := numbers(context.Background(), w.conn, 1, "SELECT id FROM coverage_topic WHERE id > ? ORDER BY id LIMIT 1", topic)
-		if err != nil || len(next) == 0 {
-			return false, err
+	for more := true; more; {
+		var changes []change
+		err := s.step(ctx, func() error {
+			for began := time.Now(); time.Since(began) < stepTime; {
+				next, err := numbers(context.Background(), w.conn, 1, "SELECT id FROM coverage_topic WHERE id > ? ORDER BY id LIMIT 1", topic)
+				if more = len(next) > 0; err != nil || !more {
+					return err
+				}
+				topic = next[0][0]
+				dropped, err := w.deleteRuns(topic, before)
+				if err != nil {
+					return err
+				}
+				if len(dropped) > 0 {
+					changes = append(changes, change{topic: topic, dropped: dropped})
+				}
+				gone, err := w.changed(`DELETE FROM coverage_topic WHERE id = ?1 AND id < (SELECT max(id) FROM coverage_topic)
+AND NOT EXISTS (SELECT 1 FROM coverage_run WHERE topic = ?1)`, topic)
+				if err != nil {
+					return err
+				}
+				if gone > 0 {
+					w.topics.clear()
+				}
+			}
+			return nil
+		}, func() { s.coverage.apply(changes) })
+		if err != nil {
+			return err
 		}
-		topic = next[0][0]
-		return true, w.change(`DELETE FROM coverage_run WHERE topic = ?1 AND start < ?2 AND end < ?2
-AND NOT (start = (SELECT max(start) FROM coverage_run WHERE topic = ?1) AND (SELECT form FROM coverage_topic WHERE id = ?1) = 4)`, topic, before)
-	})
-	if err != nil {
-		return err
 	}
-	return s.step(ctx, func() error {
-		return w.change("DELETE FROM coverage_day WHERE day < ?", before/dayLength)
-	}, func() {
-		s.coverage.mutex.Lock()
-		defer s.coverage.mutex.Unlock()
-		if s.coverage.tracks != nil {
-			s.coverage.forget(before)
+	return s.step(ctx, func() error { return w.change("DELETE FROM coverage_day WHERE day < ?", before/dayLength) }, nil)
+}
+
+// deleteRuns deletes the rows of a topic and returns their keys.
+func (w *writer) deleteRuns(topic, before int64) (dropped []run, err error) {
+	rows, err := w.conn.QueryContext(context.Background(), `DELETE FROM coverage_run WHERE topic = ?1 AND start < ?2 AND end < ?2
+AND NOT (start = (SELECT max(start) FROM coverage_run WHERE topic = ?1)
+  AND EXISTS (SELECT 1 FROM coverage_topic t JOIN coverage_topic same ON same.source = t.source JOIN coverage_run other ON other.topic = same.id
+    WHERE t.id = ?1 AND t.form = ?3 AND other.end >= ?2))
+RETURNING start, end, state`, topic, before, formState)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // its error is that of Err
+	for rows.Next() {
+		var r run
+		if err := rows.Scan(&r.start, &r.end, &r.state); err != nil {
+			return nil, err
 		}
-	})
+		dropped = append(dropped, r)
+	}
+	return dropped, rows.Err()
 }
 
 // deleteToFit deletes the oldest days while the file takes more than it may, but never the newest day.

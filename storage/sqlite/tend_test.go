@@ -503,6 +503,47 @@ func TestLifeAsTheModelSays(t *testing.T) {
 	})
 }
 
+// Old coverage goes, but for the last states of hooks of which the source still reports; what is in memory goes with it.
+func TestRetentionOfCoverage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "witness.db")
+	s := openAlive(t, path, lifeClock, Life{MaxAge: 3 * dayOfHours})
+	ctx := context.Background()
+	ago := func(hours int) time.Time { return lifeNow.Add(-time.Duration(hours) * time.Hour) }
+	beat := func(source string, from, to int) witness.Coverage {
+		return witness.Coverage{Source: source, Signal: "x", Kinds: []witness.Kind{witness.KindCall}, Start: ago(from), End: ago(to), Interval: time.Minute, Assurance: witness.Measured}
+	}
+	state := func(source string, at int, state string) witness.Coverage {
+		return witness.Coverage{Source: source, StatusTarget: "probe", StatusState: state, Start: ago(at), End: ago(at), Assurance: witness.Measured}
+	}
+	put(t, s, past(0, time.Minute))
+	require.NoError(t, s.WriteCoverage(ctx, storage.Principal{}, []witness.Coverage{
+		beat("a/1/x", 200, 190), beat("a/1/x", 10, 0), state("a/1/x", 200, "attached"), state("a/1/x", 195, "suspended"),
+		beat("b/1/x", 80, 70), beat("c/1/x", 200, 190), state("c/1/x", 195, "suspended"), beat("d/1/x", 1, 0),
+	}))
+	ask := func() (all []string) {
+		found, err := s.Coverage(ctx, "", storage.CoverageQuery{})
+		require.NoError(t, err)
+		for _, c := range found {
+			all = append(all, c.Source+" "+c.StatusState+" "+fmt.Sprint(lifeNow.Sub(c.End)))
+		}
+		slices.Sort(all)
+		return all
+	}
+	require.NoError(t, s.tend(ctx))
+	left := []string{"a/1/x  0s", "a/1/x suspended 195h0m0s", "b/1/x  70h0m0s", "d/1/x  0s"}
+	assert.Equal(t, left, ask())
+	topics, err := numbers(ctx, s.upkeep.look, 1, "SELECT count(*) FROM coverage_topic")
+	require.NoError(t, err)
+	assert.EqualValues(t, len(left), topics[0][0])
+	require.NoError(t, s.WriteCoverage(ctx, storage.Principal{}, []witness.Coverage{beat("c/1/x", 1, 0)}), "it comes back")
+	left = append(left, "c/1/x  0s")
+	slices.Sort(left)
+	assert.Equal(t, left, ask())
+	require.NoError(t, s.Close())
+	s = openAlive(t, path, lifeClock, Life{})
+	assert.Equal(t, left, ask(), "the file says the same")
+}
+
 // Writes wait for steps of the upkeep only, not for all of it.
 func TestWritesGetThroughUpkeep(t *testing.T) {
 	s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{DedupeHorizon: dayOfHours})
