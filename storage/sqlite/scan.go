@@ -170,9 +170,10 @@ func (v *snapshot) cellsOf(sc *scope, from, to, assurance int64, cell func(cellK
 			}
 		}
 	}
-	return v.each(`SELECT c.hour, c.subject, c.link, c.assurance, c.hits, c.longest
+	return v.each(`WITH ids (id) AS MATERIALIZED (SELECT value FROM json_each(?1))
+SELECT c.hour, c.subject, c.link, c.assurance, c.hits, c.longest
 FROM (SELECT DISTINCT start / ?4 AS hour FROM window WHERE start >= ?2 * ?4 AND start / ?4 < ?3) h
-CROSS JOIN json_each(?1) j CROSS JOIN cell c ON c.hour = h.hour AND c.subject = j.value
+CROSS JOIN ids CROSS JOIN cell c ON c.hour = h.hour AND c.subject = ids.id
 WHERE ?5 = 0 OR c.assurance = ?5`, []any{list(ids), from, to, hourLength, assurance}, func(rows *sql.Rows) error {
 		var key cellKey
 		var c cellRow

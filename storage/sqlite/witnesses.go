@@ -31,7 +31,7 @@ func (s *Storage) Witnesses(ctx context.Context, tenant string, query storage.Wi
 		n = needs{places: true, cells: true}
 	}
 	err = s.scoped(ctx, "witnesses", tenant, &query.Filter, n, func(v *snapshot, sc *scope) error {
-		p.rows = nil
+		p.rows, p.full = nil, false
 		var err error
 		if plain(&query.Filter) {
 			err = v.page(sc, &p)
@@ -64,6 +64,10 @@ type pager struct {
 	limit int
 	until int64 // the newest witness, by when it was first stored
 	rows  []pageRow
+	// full says that enough rows are known that none behind this one is on the page.
+	full        bool
+	least       int64
+	leastPrefix uint64
 }
 
 // pageRow is a witness that may be on the page. What is only known by its key and prefix has no total yet.
@@ -71,7 +75,7 @@ type pageRow struct {
 	witness int64
 	key     int64
 	prefix  uint64
-	total   totalRow
+	total   *totalRow // nil until it is read
 }
 
 func prefixOf(id []byte) uint64 { return binary.BigEndian.Uint64(id) }
@@ -90,7 +94,7 @@ func (p *pager) key(t *totalRow) int64 {
 // compare orders rows; ids with the same prefix are compared once they are known.
 func (p *pager) compare(a, b pageRow) int {
 	c := cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.prefix, b.prefix))
-	if c == 0 && a.total.origin != 0 && b.total.origin != 0 {
+	if c == 0 && a.total != nil && b.total != nil {
 		c = bytes.Compare(a.total.id[:], b.total.id[:])
 	}
 	return c
@@ -101,8 +105,8 @@ func (p *pager) behind(key int64, id *witness.ID) bool {
 	return p.after == nil || key < p.after.Key || key == p.after.Key && bytes.Compare(id[:], p.after.ID[:]) > 0
 }
 
-func (p *pager) offer(id int64, t totalRow) {
-	if key := p.key(&t); !t.gone() && t.created <= p.until && p.behind(key, &t.id) {
+func (p *pager) offer(id int64, t *totalRow) {
+	if key := p.key(t); !t.gone() && t.created <= p.until && p.behind(key, &t.id) {
 		p.rows = append(p.rows, pageRow{id, key, prefixOf(t.id[:]), t})
 	}
 }
@@ -111,10 +115,26 @@ func (p *pager) offer(id int64, t totalRow) {
 // prefixes of ids are equal.
 const spare = 3
 
+// surelyBehind says that there are enough rows before this one. A row of the file that is older than this one has no
+// greater key: it is not looked at either.
+func (p *pager) surelyBehind(t *totalRow) bool {
+	return p.full && (p.key(t) < p.least || p.order == storage.SortID && prefixOf(t.id[:]) > p.leastPrefix)
+}
+
+// few leaves out rows that are surely behind the page, once there are many: sorting all of them would take long.
+func (p *pager) few() {
+	if len(p.rows) > 8*(p.limit+spare) {
+		p.cut()
+	}
+}
+
 // cut sorts the rows, and leaves out those that are surely behind the page.
 func (p *pager) cut() []pageRow {
 	slices.SortFunc(p.rows, p.compare)
-	p.rows = p.rows[:min(len(p.rows), p.limit+spare)]
+	if enough := p.limit + spare; len(p.rows) >= enough {
+		p.rows = p.rows[:enough]
+		p.full, p.least, p.leastPrefix = true, p.rows[enough-1].key, p.rows[enough-1].prefix
+	}
 	return p.rows
 }
 
@@ -124,8 +144,11 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 	for _, s := range sc.subjects {
 		for i := range sc.totals[s.id] {
 			h := &sc.totals[s.id][i]
-			newer.add(h.key)
-			p.offer(h.key, h.row)
+			if !p.surelyBehind(&h.row) {
+				newer.add(h.key)
+				p.offer(h.key, &h.row)
+				p.few()
+			}
 		}
 	}
 	if err := v.pageExtra(sc, p); err != nil {
@@ -160,9 +183,10 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 		return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.subject, b.subject))
 	})
 	for _, c := range candidates {
-		if len(p.rows) >= p.limit+spare && c.key < p.rows[len(p.rows)-1].key {
+		if p.full && c.key < p.least {
 			break
 		}
+		before := len(p.rows)
 		if p.order == storage.SortID {
 			err = v.pageByID(c.subject, newer, p)
 		} else {
@@ -171,7 +195,9 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 		if err != nil {
 			return err
 		}
-		p.cut()
+		if len(p.rows) > before {
+			p.cut()
+		}
 	}
 	return v.complete(p)
 }
@@ -179,8 +205,8 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 // pageOf finds rows of a subject by a key, with the index for it.
 func (v *snapshot) pageOf(subject int64, newer set, p *pager) error {
 	least := int64(math.MinInt64)
-	if len(p.rows) >= p.limit+spare {
-		least = p.rows[len(p.rows)-1].key
+	if p.full {
+		least = p.least
 	}
 	column := "hits"
 	if p.order == storage.SortRecent {
@@ -266,7 +292,7 @@ func (v *snapshot) pageExtra(sc *scope, p *pager) error {
 	for _, rows := range sc.totals {
 		for i := range rows {
 			if _, ok := extra[rows[i].key]; ok {
-				p.offer(rows[i].key, rows[i].row)
+				p.offer(rows[i].key, &rows[i].row)
 				delete(extra, rows[i].key)
 			}
 		}
@@ -275,7 +301,7 @@ func (v *snapshot) pageExtra(sc *scope, p *pager) error {
 		func(rows *sql.Rows) error {
 			id, t, err := scanTotal(rows)
 			if _, ok := extra[id]; ok {
-				p.offer(id, t)
+				p.offer(id, &t)
 			}
 			return err
 		})
@@ -286,19 +312,19 @@ func (v *snapshot) complete(p *pager) error {
 	p.cut()
 	var ids []int64
 	for i := range p.rows {
-		if p.rows[i].total.gone() {
+		if p.rows[i].total == nil {
 			ids = append(ids, p.rows[i].witness)
 		}
 	}
 	if len(ids) == 0 {
 		return nil
 	}
-	p.rows = slices.DeleteFunc(p.rows, func(r pageRow) bool { return r.total.gone() })
+	p.rows = slices.DeleteFunc(p.rows, func(r pageRow) bool { return r.total == nil })
 	return v.each("SELECT "+totalColumns+" FROM json_each(?) j CROSS JOIN total t ON t.witness = j.value CROSS JOIN witness w ON w.id = t.witness", []any{list(ids)},
 		func(rows *sql.Rows) error {
 			id, t, err := scanTotal(rows)
 			if err == nil {
-				p.offer(id, t)
+				p.offer(id, &t)
 			}
 			return err
 		})
@@ -314,7 +340,7 @@ func (v *snapshot) pageOfRows(sc *scope, f *storage.Filter, p *pager) error {
 		}
 	})
 	for id, t := range totals {
-		p.offer(id, t)
+		p.offer(id, &t)
 	}
 	return err
 }
@@ -328,7 +354,7 @@ func (v *snapshot) describe(sc *scope, totals []pageRow) ([]storage.WitnessTotal
 	rows := make([]int64, n)
 	instanceIDs, linkIDs, ties := set{}, set{}, make(map[tied]struct{}, n)
 	for i := range totals {
-		t := &totals[i].total
+		t := totals[i].total
 		rows[i] = totals[i].witness
 		instanceIDs.add(t.instance)
 		linkIDs.add(t.link)
@@ -367,7 +393,7 @@ func (v *snapshot) describe(sc *scope, totals []pageRow) ([]storage.WitnessTotal
 	}
 	found := make([]storage.WitnessTotal, 0, n)
 	for i := range totals {
-		t := &totals[i].total
+		t := totals[i].total
 		s := stacks[rows[i]]
 		w := witness.Witness{Kind: kindOf(s.kind), Workload: workloads[s.workload]}
 		for at, frame := range s.frames {

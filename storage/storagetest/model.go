@@ -200,6 +200,7 @@ func compare(ctx context.Context, r *rapid.T, s storage.Storage, m model, tenant
 	if summary.Hits != total || summary.Witnesses != len(wantByWitness) {
 		r.Fatalf("summary: %d hits of %d witnesses, want %d of %d", summary.Hits, summary.Witnesses, total, len(wantByWitness))
 	}
+	m.places(ctx, r, s, tenant, f, &summary)
 	same(r, "summary by kind", wantByKind, func(yield func(witness.Kind, uint64)) {
 		for kind, n := range summary.ByKind {
 			yield(kind, n)
@@ -285,4 +286,38 @@ func same[K comparable](r *rapid.T, what string, want map[K]uint64, each func(yi
 	if len(wrong) > 0 {
 		r.Fatalf("%s: %s", what, strings.Join(wrong, "; "))
 	}
+}
+
+// places compares places with the model, and totals and places with a summary.
+func (m model) places(ctx context.Context, r *rapid.T, s storage.Storage, tenant string, f storage.Filter, summary *storage.Summary) {
+	totals, err := s.Totals(ctx, tenant, f.Subjects)
+	if err != nil {
+		r.Fatal(err)
+	}
+	whole := f.From.IsZero() && f.To.IsZero() && len(f.Kinds) == 0 && f.Assurance == "" && len(f.Namespaces) == 0
+	if whole && fmt.Sprint(totals) != fmt.Sprint(summary.BySubject) {
+		r.Fatalf("totals are %+v, want %+v", totals, summary.BySubject)
+	}
+	want := map[string]uint64{}
+	at := func(subject string, workload witness.Workload, instance witness.Instance) string { return fmt.Sprint(subject, workload, instance) }
+	m.hits(tenant, &f, func(o *witness.Observation) string { return subjectOf(&o.Witness) }, func(o *witness.Observation, n uint64) {
+		want[at(string(o.Witness.Kind)+o.Witness.Frame.Symbol, o.Witness.Workload, o.Instance)] += n
+	})
+	subjects, err := s.Subjects(ctx, tenant, storage.SubjectQuery{IDs: f.Subjects})
+	if err != nil {
+		r.Fatal(err)
+	}
+	names := map[string]string{}
+	for i := range subjects {
+		names[subjects[i].ID] = string(subjects[i].Kind) + subjects[i].Frame.Symbol
+	}
+	places, err := s.Places(ctx, tenant, f)
+	if err != nil {
+		r.Fatal(err)
+	}
+	same(r, "places", want, func(yield func(string, uint64)) {
+		for i := range places {
+			yield(at(names[places[i].Subject], places[i].Workload, places[i].Instance), places[i].Hits)
+		}
+	})
 }
