@@ -230,3 +230,36 @@ func TestAllPages(t *testing.T) {
 		break
 	}
 }
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// FuzzAnswer takes whatever a server may answer: it is an answer, or an error that says no more than a status.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, "application/json", "", `{"findings":[{"id":"a","evidence":{"hits":1}}],"nextCursor":null}`)
+	f.Add(404, "application/problem+json", "1", `{"type":"about:blank","title":"Not Found","status":404,"detail":"no such finding"}`)
+	f.Add(429, "text/html", "Sun, 22 Nov 2026 10:00:00 GMT", `<html>`)
+	f.Add(304, "", "99999999999999999999", "")
+	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
+		if status < 200 || status > 599 {
+			return
+		}
+		c, err := New("http://localhost", WithTries(1), WithHTTPClient(&http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{
+				StatusCode: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}},
+				Body: io.NopCloser(strings.NewReader(body)), Request: r,
+			}, nil
+		})}))
+		require.NoError(t, err)
+		list, err := c.Findings(t.Context(), FindingsQuery{})
+		if err == nil && (list == nil || status > 299) {
+			t.Fatal("neither an answer nor an error")
+		}
+		var p *Problem
+		if errors.As(err, &p) && p.Status != status {
+			t.Fatal("a problem of another status")
+		}
+		_ = retryAfter(http.Header{"Retry-After": {after}})
+	})
+}
