@@ -219,7 +219,8 @@ type SubjectQuery struct {
 type Filter struct {
 	// Subjects selects their witnesses.
 	Subjects []string
-	// Finding selects witnesses that traces named outright for it, besides those of Subjects.
+	// Finding selects witnesses that traces named outright for it, besides those of Subjects. Of those that have none of
+	// Subjects, receivers are compared per witness.
 	Finding string
 	// From and To select windows that start in [From, To).
 	From, To   time.Time
@@ -268,7 +269,7 @@ type WitnessTotal struct {
 	Witness   witness.Witness
 	Artifact  witness.Artifact
 	Hits      uint64
-	HitsError uint64
+	HitsError uint64 // that of all receivers, never more than Hits
 	FirstSeen time.Time
 	LastSeen  time.Time
 	// Assurance is measured if any observation was.

@@ -76,7 +76,7 @@ func BenchmarkHour(b *testing.B) {
 		for i := range all {
 			o := &all[i]
 			o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen = start, start.Add(time.Minute), start.Add(time.Second), start.Add(50*time.Second)
-			o.Hits = uint64(i%300 + 1) //nolint:gosec // small
+			o.Hits = uint64(i%300 + 1)
 		}
 	}
 	measure := func(b *testing.B, minutes int, shuffle bool, write func([]witness.Observation), done func()) {
@@ -133,10 +133,10 @@ func BenchmarkHour(b *testing.B) {
 			for i := range part {
 				o := &part[i]
 				id, hour := o.ID.String(), o.WindowStart.Truncate(time.Hour)
-				require.NoError(b, execute(counter, "finding", id, o.Witness.Frame.Symbol, int64(o.Hits), o.FirstSeen.UnixNano(), o.LastSeen.UnixNano())) //nolint:gosec // small
-				require.NoError(b, execute(bucket, id, "1m", o.WindowStart.Format(time.RFC3339), int64(o.Hits)))                                          //nolint:gosec // small
-				require.NoError(b, execute(bucket, id, "1h", hour.Format(time.RFC3339), int64(o.Hits)))                                                   //nolint:gosec // small
-				require.NoError(b, execute(symbol, o.Artifact.PURL, o.Witness.Frame.Symbol, int64(o.Hits)))                                               //nolint:gosec // small
+				require.NoError(b, execute(counter, "finding", id, o.Witness.Frame.Symbol, int64(o.Hits), o.FirstSeen.UnixNano(), o.LastSeen.UnixNano()))
+				require.NoError(b, execute(bucket, id, "1m", o.WindowStart.Format(time.RFC3339), int64(o.Hits)))
+				require.NoError(b, execute(bucket, id, "1h", hour.Format(time.RFC3339), int64(o.Hits)))
+				require.NoError(b, execute(symbol, o.Artifact.PURL, o.Witness.Frame.Symbol, int64(o.Hits)))
 			}
 			require.NoError(b, execute(prepared(b, conn, "COMMIT")))
 		}, func() {})
@@ -198,7 +198,7 @@ func BenchmarkReadWhileWriting(b *testing.B) {
 	batch := make([]witness.Observation, 0, 1000)
 	for i := range n {
 		o := spread(i)
-		window(&o, hour.Add(time.Duration(i%23)*time.Hour+time.Duration(i%60)*time.Minute), uint64(50+i%101)) //nolint:gosec // small
+		window(&o, hour.Add(time.Duration(i%23)*time.Hour+time.Duration(i%60)*time.Minute), uint64(50+i%101))
 		if batch = append(batch, o); len(batch) == cap(batch) || i == n-1 {
 			_, err := s.WriteObservations(ctx, storage.Batch{Observations: batch})
 			require.NoError(b, err)

@@ -1,9 +1,6 @@
 package sqlite
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // cacheLimit is how many entries a cache holds. A full one is emptied: it fills again from the database.
 const cacheLimit = 1 << 16
@@ -34,25 +31,3 @@ func (c *cache[K, V]) put(key K, value V) {
 }
 
 func (c *cache[K, V]) clear() { clear(c.entries) }
-
-// shared is a cache that many goroutines use.
-type shared[K comparable, V any] struct {
-	mutex sync.Mutex
-	cache *cache[K, V]
-}
-
-func newShared[K comparable, V any](limit int, emptied *atomic.Uint64) *shared[K, V] {
-	return &shared[K, V]{cache: newCache[K, V](limit, emptied)}
-}
-
-func (s *shared[K, V]) get(key K) (V, bool) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return s.cache.get(key)
-}
-
-func (s *shared[K, V]) put(key K, value V) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.cache.put(key, value)
-}

@@ -91,7 +91,7 @@ func (c *connection) end() error {
 }
 
 func (c *connection) execute(ctx context.Context, query string) error {
-	statement, err := c.prepare(ctx, query)
+	statement, err := c.prepare(ctx, query) //nolint:sqlclosecheck // it is kept
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (c *connection) prepare(ctx context.Context, query string) (*sql.Stmt, erro
 // QueryContext and QueryRowContext are those of database/sql.
 
 func (c *connection) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	statement, err := c.prepare(ctx, query)
+	statement, err := c.prepare(ctx, query) //nolint:sqlclosecheck // it is kept
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (c *connection) QueryContext(ctx context.Context, query string, args ...any
 }
 
 func (c *connection) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	statement, err := c.prepare(ctx, query)
+	statement, err := c.prepare(ctx, query) //nolint:sqlclosecheck // it is kept
 	if err != nil {
 		return c.conn.QueryRowContext(ctx, query, args...) // tells the error
 	}

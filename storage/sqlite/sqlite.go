@@ -1,18 +1,26 @@
 // Package sqlite is the storage in one SQLite file: the embedded backend.
 //
-// The schema (schema_1.sql) interns every text, frame and place, and shares the nodes of call paths; observations are
-// appended window by window. One goroutine writes: calls that arrive together share a transaction and its fsync, each in
-// a savepoint of its own, and are acknowledged when it is committed. Reads have connections of their own, see a
-// consistent state and never block the writer.
+// The schema (schema_*.sql) interns every text, frame and place, and shares the nodes of call paths; observations are
+// appended window by window, and in it source by source. One goroutine writes: calls that arrive together share a
+// transaction and its fsync, each in a savepoint of its own, and are acknowledged when it is committed. Reads have
+// connections of their own, see a consistent state and never wait for the writer's disk.
+//
+// What is asked without a filter, or by whole hours, is answered from tables that are derived from the observations.
+// Changing them for every observation would write a page each; so the writer holds what changes in memory, with absolute
+// values, and folds it into the file when there is much of it, after some minutes, and on Close. A commit number tells
+// readers that the file and the memory that they see belong together; after a crash Open derives again what was not
+// folded.
 //
 // # Choices
 //
 // Of what is known of a module, the newest stands, by event time; but what was measured stands before what was asserted,
 // so that a posted claim never changes what a collector found out. A frame without module knows only of its own symbol.
 //
-// Where two receivers of a host count the same subject, the hits of the one with the larger sum count, and of equal sums
-// those of the receiver whose name sorts first. Rows of witnesses compare the two per witness, so that no evidence is
-// hidden by the other receiver's: they can add up to more than the Summary does.
+// Where several receivers of an instance count the same, the larger count stands (lawnine.go): this is settled when a row
+// is written, so that sums of rows are exact. Rows of witnesses compare receivers per witness, so that no evidence is
+// hidden by the other receiver's: they can add up to more than the Summary does. Witnesses that are selected only because
+// traces named them for a finding are compared like this everywhere. Which of two receivers' artifacts hits are tied to,
+// where they differ, depends on who came first; the sums do not.
 //
 // Times are Unix nanoseconds. The first seen description of a frame (source line, confidence) stays; it is no part of an
 // identity.

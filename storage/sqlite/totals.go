@@ -48,7 +48,7 @@ func (g gathering) add(c *delta) {
 		of = &gathered{witnesses: set{}, instances: set{}, workloads: set{}}
 		g[c.witness.subject] = of
 	}
-	of.subjectTotal = of.subjectTotal.add(c)
+	of.subjectTotal = of.add(c)
 	of.witnesses.add(c.witness.id)
 	of.instances.add(c.instance)
 	of.workloads.add(c.witness.workload)

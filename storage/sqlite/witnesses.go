@@ -249,9 +249,13 @@ func (v *snapshot) pageByID(subject int64, newer set, p *pager) error {
 	if p.after != nil {
 		after = p.after.ID[:]
 	}
+	last := bytes.Repeat([]byte{0xff}, len(witness.ID{}))
+	if p.full {
+		binary.BigEndian.PutUint64(last, p.leastPrefix)
+	}
 	left := p.limit + spare
-	return v.each(`SELECT w.id, w.witness FROM witness w CROSS JOIN total t ON t.witness = w.id WHERE w.subject = ? AND w.witness > ? AND w.created <= ?
-ORDER BY w.witness`, []any{subject, after, p.until}, func(rows *sql.Rows) error {
+	return v.each(`SELECT w.id, w.witness FROM witness w CROSS JOIN total t ON t.witness = w.id WHERE w.subject = ? AND w.witness > ? AND w.witness <= ? AND w.created <= ?
+ORDER BY w.witness`, []any{subject, after, last, p.until}, func(rows *sql.Rows) error {
 		var row pageRow
 		var id sql.RawBytes
 		if err := rows.Scan(&row.witness, &id); err != nil {
@@ -434,9 +438,10 @@ func (v *snapshot) stacks(ids []int64) (map[int64]stack, error) {
   SELECT p.witness, p.depth + 1, n.frame, n.caller, p.workload, p.kind FROM path p CROSS JOIN node n ON n.id = p.node WHERE p.node <> 0)
 SELECT witness, frame, workload, kind FROM path ORDER BY witness, depth`, []any{list(ids)}, func(r *sql.Rows) error {
 		var row, frame int64
-		var s stack
-		err := r.Scan(&row, &frame, &s.workload, &s.kind)
-		s.frames = append(found[row].frames, frame)
+		var workload, kind int64
+		err := r.Scan(&row, &frame, &workload, &kind)
+		s := found[row]
+		s.workload, s.kind, s.frames = workload, kind, append(s.frames, frame)
 		found[row] = s
 		return err
 	})
