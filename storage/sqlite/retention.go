@@ -12,15 +12,14 @@ import (
 // seen first, and where, becomes true when all of it is gone.
 func (s *Storage) deleteBefore(ctx context.Context, before int64) error {
 	w := s.writer
-	var kept int64
-	err := s.step(ctx, func() (err error) {
-		if kept, err = w.mark(markKept); err != nil || before <= kept {
-			return err
-		}
+	kept, err := s.marked(ctx, markKept)
+	if err != nil || before <= kept {
+		return err
+	}
+	if err := s.step(ctx, func() error {
 		// What was deleted cannot be told from what never came: it is refused from now on.
 		return errors.Join(w.moveHorizon(before), w.advance(markRolled, before), w.advance(markDays, before), w.advance(markSweep, 1), w.rewrite())
-	}, nil)
-	if err != nil || before <= kept {
+	}, nil); err != nil {
 		return err
 	}
 	if err := s.deleteObservations(ctx, kept, before); err != nil {
@@ -385,19 +384,8 @@ func (s *Storage) deleteToFit(ctx context.Context, limit, newest int64) error {
 		return nil
 	}
 	for {
-		var used int64
-		err := s.step(ctx, func() error {
-			var values [3]int64
-			for i, name := range []string{"page_count", "freelist_count", "page_size"} {
-				var err error
-				if values[i], err = s.writer.pragmaValue(name); err != nil {
-					return err
-				}
-			}
-			used = (values[0] - values[1]) * values[2]
-			return nil
-		}, nil)
-		if err != nil || used <= limit {
+		all, free, size, err := s.pages(ctx)
+		if err != nil || (all-free)*size <= limit {
 			return err
 		}
 		oldest, ok, err := s.extreme(ctx, "min(start)")

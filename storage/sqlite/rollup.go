@@ -49,6 +49,9 @@ func rolledAlready(table string) string {
 // rollHours rolls up the windows that start before a time, hour by hour.
 func (s *Storage) rollHours(ctx context.Context, before int64) error {
 	w := s.writer
+	if rolled, err := s.marked(ctx, markRolled); err != nil || rolled >= before {
+		return err
+	}
 	for {
 		hour, more := int64(0), false
 		err := s.step(ctx, func() error {
@@ -102,6 +105,9 @@ func (s *Storage) rollHour(ctx context.Context, hour int64) error {
 // rollDays rolls up the hours of days that end before a time.
 func (s *Storage) rollDays(ctx context.Context, before int64) error {
 	w := s.writer
+	if days, err := s.marked(ctx, markDays); err != nil || days >= before {
+		return err
+	}
 	for {
 		day, more := int64(0), false
 		err := s.step(ctx, func() error {

@@ -51,11 +51,8 @@ func ids[K comparable](c *cache[K, int64], add func(int64)) {
 // what was interned for nobody else. The row with the highest id of a table stays, so that no id is ever used again.
 func (s *Storage) sweep(ctx context.Context) error {
 	w := s.writer
-	var due int64
-	if err := s.step(ctx, func() (err error) {
-		due, err = w.mark(markSweep)
-		return err
-	}, nil); err != nil || due == 0 {
+	due, err := s.marked(ctx, markSweep)
+	if err != nil || due == 0 {
 		return err
 	}
 	if err := errors.Join(s.sweepWitnesses(ctx), s.sweepHeard(ctx)); err != nil {

@@ -103,8 +103,8 @@ func (s *Storage) survey(ctx context.Context) {
 	if oldest, ok, err := s.extreme(ctx, "min(start)"); err == nil && ok {
 		s.oldest.Store(oldest)
 	}
-	if free, err := numbers(ctx, s.upkeep.look, 2, "SELECT freelist_count, page_size FROM pragma_freelist_count, pragma_page_size"); err == nil {
-		s.free.Store(free[0][0] * free[0][1])
+	if _, free, size, err := s.pages(ctx); err == nil {
+		s.free.Store(free * size)
 	}
 }
 
@@ -197,6 +197,21 @@ func (w *writer) mark(name string) (value int64, err error) {
 	return value, err
 }
 
+// marked reads a mark aside: only the upkeep moves them.
+func (s *Storage) marked(ctx context.Context, name string) (value int64, err error) {
+	err = s.upkeep.look.QueryRowContext(ctx, "SELECT value FROM state WHERE name = ?", name).Scan(&value)
+	return value, err
+}
+
+// pages returns how many pages the file has, how many of them nothing uses, and how long they are.
+func (s *Storage) pages(ctx context.Context) (all, free, size int64, err error) {
+	found, err := numbers(ctx, s.upkeep.look, 3, "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size")
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return found[0][0], found[0][1], found[0][2], nil
+}
+
 // advance moves a mark forward.
 func (w *writer) advance(name string, value int64) error {
 	return w.change("UPDATE state SET value = max(value, ?) WHERE name = ?", value, name)
@@ -212,27 +227,14 @@ const (
 // giveBack shortens the file by the pages that are free, if those are more than one in part.
 func (s *Storage) giveBack(ctx context.Context, part int64) error {
 	for due := false; ; {
-		var pages, free int64
-		err := s.step(ctx, func() error {
-			var err error
-			if pages, err = s.writer.pragmaValue("page_count"); err != nil {
-				return err
-			}
-			if free, err = s.writer.pragmaValue("freelist_count"); err != nil {
-				return err
-			}
-			if due = due || free > pages/part; !due || free == 0 {
-				return nil
-			}
+		all, free, _, err := s.pages(ctx)
+		if due = due || free > all/part; err != nil || !due || free == 0 {
+			return err
+		}
+		if err := s.step(ctx, func() error {
 			return s.writer.change("PRAGMA incremental_vacuum(" + strconv.Itoa(freeStep) + ")")
-		}, nil)
-		if err != nil || !due || free == 0 {
+		}, nil); err != nil {
 			return err
 		}
 	}
-}
-
-func (w *writer) pragmaValue(name string) (value int64, err error) {
-	err = w.conn.QueryRowContext(context.Background(), "PRAGMA "+name).Scan(&value)
-	return value, err
 }
