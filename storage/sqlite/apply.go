@@ -210,6 +210,9 @@ func (w *writer) countReach(subject int64) (counts reach, err error) {
 // fold writes to the file what it lacks of the derived tables, in the order of their keys, in the transaction under way.
 // publish must be told that everything is clean once it is committed.
 func (w *writer) fold() error {
+	if w.dropped { // what is in memory was folded in this transaction, and the file is ahead of it by now
+		return nil
+	}
 	d := w.derived
 	totals := d.totals.unfolded()
 	slices.SortFunc(totals, func(a, b held[int64, totalRow]) int { return cmp.Compare(a.key, b.key) })

@@ -148,8 +148,9 @@ func (s *Storage) steps(ctx context.Context, do func() (more bool, err error)) e
 // rewrite folds what is in memory of the derived tables and has it forgotten at the end of the transaction, which may
 // then change them in the file.
 func (w *writer) rewrite() error {
+	err := w.fold()
 	w.dropped = true
-	return w.fold()
+	return err
 }
 
 // change executes a statement of the upkeep: those are too rare to be kept prepared.

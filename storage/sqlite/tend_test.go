@@ -544,23 +544,45 @@ func TestRetentionOfCoverage(t *testing.T) {
 	assert.Equal(t, left, ask(), "the file says the same")
 }
 
-// Writes wait for steps of the upkeep only, not for all of it.
+// Writes wait for steps of the upkeep only, not for all of it, and what they add while days are deleted is added to what
+// is left.
 func TestWritesGetThroughUpkeep(t *testing.T) {
-	s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{DedupeHorizon: dayOfHours})
+	s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{DedupeHorizon: dayOfHours, MaxAge: 3 * dayOfHours})
 	ctx := context.Background()
-	for minute := range 60 {
-		var all []witness.Observation
-		for i := range 1000 {
-			all = append(all, past(26*time.Hour+time.Duration(minute)*time.Minute, time.Minute, func(o *witness.Observation) { o.Witness = numbered(i).Witness }))
+	const witnesses = 500
+	many := func(ago, length time.Duration, host int) (all []witness.Observation) {
+		for i := range witnesses {
+			all = append(all, past(ago, length, func(o *witness.Observation) {
+				o.Witness, o.Instance.Host = numbered(i).Witness, fmt.Sprint("node-", host)
+				o.LastSeen = o.WindowEnd.Add(-time.Second)
+			}))
 		}
-		put(t, s, all...)
+		return all
+	}
+	kept := 0
+	for minute := range 60 {
+		put(t, s, many(26*time.Hour+time.Duration(minute)*time.Minute, time.Minute, minute%4)...)
+		kept += witnesses
+	}
+	for host := range 4 {
+		put(t, s, many(5*dayOfHours, time.Minute, host)...)
+		over := many(3*dayOfHours+12*time.Hour+35*time.Minute, 5*time.Hour, host)
+		require.True(t, over[0].WindowStart.Before(lifeNow.Add(-3*dayOfHours).Truncate(dayOfHours)))
+		require.True(t, over[0].LastSeen.After(lifeNow.Add(-3*dayOfHours).Truncate(dayOfHours)))
+		put(t, s, over...)
 	}
 	put(t, s, past(0, time.Minute))
+	kept++
 	done := make(chan error)
 	go func() { done <- s.tend(ctx) }()
 	writes := 0
 	for finished := false; !finished; writes++ {
-		put(t, s, past(0, time.Minute, func(o *witness.Observation) { o.Flush = uint64(writes + 1) }))
+		all := many(0, time.Minute, writes%4)
+		for i := range all {
+			all[i].Flush = uint64(writes + 1)
+		}
+		put(t, s, all...)
+		kept += witnesses
 		select {
 		case err := <-done:
 			require.NoError(t, err)
@@ -569,7 +591,10 @@ func TestWritesGetThroughUpkeep(t *testing.T) {
 		}
 	}
 	assert.Greater(t, writes, 5)
+	assert.Positive(t, s.Stats().Deleted)
 	exact(t, s)
+	hits, _ := addedUp(t, s)
+	assert.EqualValues(t, kept, hits)
 }
 
 // BenchmarkUpkeep rolls up an hour of ten thousand witnesses and deletes it a day after, and says what writes wait
