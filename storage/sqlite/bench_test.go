@@ -127,9 +127,10 @@ func BenchmarkHour(b *testing.B) {
 		}
 		counter := prepare("INSERT INTO witness VALUES (?,?,?,?,?,?) ON CONFLICT DO UPDATE SET hits = hits + excluded.hits, last = excluded.last")
 		bucket := prepare("INSERT INTO bucket VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET hits = hits + excluded.hits")
+		begin, commit := prepare("BEGIN IMMEDIATE"), prepare("COMMIT")
 		symbol := prepare("INSERT INTO symbol VALUES (?,?,?) ON CONFLICT DO UPDATE SET hits = hits + excluded.hits")
 		measure(b, 6, false, func(part []witness.Observation) { // an hour would take minutes
-			require.NoError(b, execute(prepared(b, conn, "BEGIN IMMEDIATE")))
+			require.NoError(b, execute(begin))
 			for i := range part {
 				o := &part[i]
 				id, hour := o.ID.String(), o.WindowStart.Truncate(time.Hour)
@@ -138,18 +139,14 @@ func BenchmarkHour(b *testing.B) {
 				require.NoError(b, execute(bucket, id, "1h", hour.Format(time.RFC3339), int64(o.Hits)))
 				require.NoError(b, execute(symbol, o.Artifact.PURL, o.Witness.Frame.Symbol, int64(o.Hits)))
 			}
-			require.NoError(b, execute(prepared(b, conn, "COMMIT")))
+			require.NoError(b, execute(commit))
 		}, func() {})
+		for _, statement := range []*sql.Stmt{counter, bucket, symbol, begin, commit} {
+			require.NoError(b, statement.Close())
+		}
 		require.NoError(b, conn.Close())
 		require.NoError(b, db.Close())
 	})
-}
-
-func prepared(b *testing.B, conn *sql.Conn, query string) *sql.Stmt {
-	statement, err := conn.PrepareContext(context.Background(), query)
-	require.NoError(b, err)
-	b.Cleanup(func() { _ = statement.Close() })
-	return statement
 }
 
 // textKeyed makes the tables that one would write first: texts for keys, a counter for each question.

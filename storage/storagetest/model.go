@@ -299,7 +299,9 @@ func (m model) places(ctx context.Context, r *rapid.T, s storage.Storage, tenant
 		r.Fatalf("totals are %+v, want %+v", totals, summary.BySubject)
 	}
 	want := map[string]uint64{}
-	at := func(subject string, workload witness.Workload, instance witness.Instance) string { return fmt.Sprint(subject, workload, instance) }
+	at := func(subject string, workload witness.Workload, instance witness.Instance) string {
+		return fmt.Sprint(subject, workload, instance)
+	}
 	m.hits(tenant, &f, func(o *witness.Observation) string { return subjectOf(&o.Witness) }, func(o *witness.Observation, n uint64) {
 		want[at(string(o.Witness.Kind)+o.Witness.Frame.Symbol, o.Witness.Workload, o.Instance)] += n
 	})
