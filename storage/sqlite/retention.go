@@ -144,7 +144,7 @@ func (w *writer) settleOver() error {
 	if err := w.refresh(); err != nil {
 		return err
 	}
-	w.stale = nil
+	w.stale = w.stale[:0] // an error can bring the first of them back
 	for _, o := range over {
 		if err := errors.Join(w.reachAgain(o.place.subject), w.refreshSubject(o.place.subject, o.witness)); err != nil {
 			return err
