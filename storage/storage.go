@@ -209,7 +209,7 @@ type SubjectQuery struct {
 	Finding string
 	// Members selects by the member of the frame's symbol, in whatever package and language.
 	Members []string
-	// Packages selects by package, exactly.
+	// Packages selects by package, exactly; one that begins with /vendor/ selects those that end in it.
 	Packages []string
 	// Components selects by component purl without version and qualifiers.
 	Components []string

@@ -112,9 +112,9 @@ func fromEnvironment(name string, otherwise int) int {
 	return otherwise
 }
 
-// BenchmarkAPI measures answers while a writer writes 1,000 observations ten times a second. WITNESS_BENCH_WITNESSES
-// (10,000; 100 hits each), WITNESS_BENCH_FINDINGS (400) and WITNESS_BENCH_HOSTS (20) say how much is stored;
-// WITNESS_BENCH_FILE keeps it for the next time.
+// BenchmarkAPI measures answers while a writer writes WITNESS_BENCH_RATE observations (1,000) ten times a second.
+// WITNESS_BENCH_WITNESSES (10,000; 100 hits each), WITNESS_BENCH_FINDINGS (400) and WITNESS_BENCH_HOSTS (20) say how much is
+// stored; WITNESS_BENCH_FILE keeps it for the next time.
 func BenchmarkAPI(b *testing.B) {
 	e := &estate{
 		witnesses: fromEnvironment("WITNESS_BENCH_WITNESSES", 10_000), findings: fromEnvironment("WITNESS_BENCH_FINDINGS", 400),
@@ -149,7 +149,7 @@ func BenchmarkAPI(b *testing.B) {
 				return
 			case <-tick.C:
 			}
-			observations := make([]witness.Observation, 1000)
+			observations := make([]witness.Observation, fromEnvironment("WITNESS_BENCH_RATE", 1000))
 			for i := range observations {
 				observations[i] = e.observation(rand.IntN(e.witnesses), now)
 				flush++

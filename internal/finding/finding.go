@@ -214,12 +214,13 @@ func namesFunction(f *witness.Finding) bool {
 // vendored is the import path of a package that a program vendors in the way from before modules, and that of others as
 // it is. So is what the Go distribution vendors: it belongs to the standard library and the go command.
 func vendored(pkg string) string {
-	const mark = "/vendor/"
-	if at := strings.LastIndex(pkg, mark); at > 0 && !strings.HasPrefix(pkg, "vendor/") && !strings.HasPrefix(pkg, "cmd/") {
-		return pkg[at+len(mark):]
+	if at := strings.LastIndex(pkg, vendorMark); at > 0 && !strings.HasPrefix(pkg, "vendor/") && !strings.HasPrefix(pkg, "cmd/") {
+		return pkg[at+len(vendorMark):]
 	}
 	return pkg
 }
+
+const vendorMark = "/vendor/"
 
 // ref is a symbol of a finding in canonical form.
 type ref struct{ language, pkg, member string }
@@ -383,8 +384,8 @@ func stripBalanced(s string, left, right byte) string {
 	return string(b)
 }
 
-// Selectors returns what selects, in storage, everything that Of could match: members of symbols, packages, and
-// component purls without version and qualifiers. Each is sorted and without repetition. Evidence that names the finding
+// Selectors returns what selects, in storage, everything that Of could match: members of symbols, packages (after
+// /vendor/: those that end so), and component purls without version and qualifiers. Each is sorted and without repetition. Evidence that names the finding
 // outright is selected by its id.
 func Selectors(f *witness.Finding) (members, packages, components []string) {
 	c := component{}
@@ -416,8 +417,10 @@ func Selectors(f *witness.Finding) (members, packages, components []string) {
 				name = name[at+2:]
 				members = append(members, name)
 			}
-		default: // also of packages that a program vendors under its own path
+		case r.pkg == "" || r.language == "kernel":
 			members = append(members, r.member)
+		case r.language == "go" || r.language == "": // also of packages that a program vendors under its own path
+			packages = append(packages, vendorMark+r.pkg)
 		}
 	}
 	return sorted(members), sorted(packages), sorted(components)

@@ -257,8 +257,8 @@ func TestValidate(t *testing.T) {
 
 func TestSelectors(t *testing.T) {
 	members, packages, components := Selectors(goFinding())
-	assert.Equal(t, []string{"Render", "Tokenizer.Next"}, members)
-	assert.Equal(t, []string{"golang.org/x/net/html"}, packages)
+	assert.Empty(t, members, "functions of other packages may have the same names")
+	assert.Equal(t, []string{"/vendor/golang.org/x/net/html", "golang.org/x/net/html"}, packages)
 	assert.Equal(t, []string{netPURL}, components)
 
 	_, _, components = Selectors(symbols("pkg:golang/github.com/Masterminds/semver"))
@@ -312,6 +312,9 @@ func TestSelectorsAreComplete(t *testing.T) {
 		}
 		selectedMembers, selectedPackages, selectedComponents := Selectors(f)
 		component, _, _ := strings.Cut(frame.Component, "@")
+		if at := strings.LastIndex(frame.Package, vendorMark); at >= 0 && slices.Contains(selectedPackages, frame.Package[at:]) {
+			return
+		}
 		if !slices.Contains(selectedMembers, frame.Member) && !slices.Contains(selectedPackages, frame.Package) && !slices.Contains(selectedComponents, component) {
 			t.Fatalf("%+v is not selected", m)
 		}

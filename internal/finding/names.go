@@ -99,6 +99,9 @@ func (x *Index) Candidates(into []int, frame *witness.Frame, artifact *witness.A
 	}
 	if frame.Package != "" {
 		into = append(into, x.packages[frame.Package]...)
+		if at := strings.LastIndex(frame.Package, vendorMark); at >= 0 {
+			into = append(into, x.packages[frame.Package[at:]]...)
+		}
 	}
 	for _, purl := range [2]string{frame.Component, artifact.PURL} {
 		for _, name := range PURLNames(purl) {

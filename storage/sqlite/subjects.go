@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
@@ -18,6 +19,11 @@ func (s *Storage) Subjects(ctx context.Context, tenant string, query storage.Sub
 	err = s.view(ctx, "subjects", tenant, func(v *snapshot) error {
 		named := map[int64]bool{}
 		ids := map[int64]struct{}{}
+		packages, vendored, err := v.vendored(query.Packages)
+		if err != nil {
+			return err
+		}
+		// The order of the joins is that of their nesting: nothing tells SQLite that few are asked for.
 		for _, by := range []struct {
 			when  bool
 			query string
@@ -29,16 +35,19 @@ func (s *Storage) Subjects(ctx context.Context, tenant string, query storage.Sub
 WHERE n.tenant = ?1 AND n.finding = (SELECT id FROM text WHERE text = ?2)`, query.Finding, true},
 			{len(query.Members) > 0, `SELECT id FROM subject WHERE tenant = ?1 AND member <> 0
 AND member IN (SELECT id FROM text WHERE text IN (SELECT value FROM json_each(?2)))`, list(query.Members), false},
-			{len(query.Packages) > 0, `SELECT id FROM subject WHERE tenant = ?1 AND package <> 0
-AND package IN (SELECT id FROM text WHERE text IN (SELECT value FROM json_each(?2)))`, list(query.Packages), false},
-			{len(components) > 0, `SELECT s.id FROM component_name n
-JOIN known_component k ON k.tenant = ?1 AND k.component = n.component
-JOIN subject s ON s.tenant = k.tenant AND s.module = k.module AND s.part = k.part
-WHERE n.name IN (SELECT value FROM json_each(?2))`, list(components), false},
-			{len(components) > 0, `SELECT s.id FROM artifact_name n
-JOIN known_artifact k ON k.tenant = ?1 AND k.artifact = n.artifact
-JOIN subject s ON s.tenant = k.tenant AND s.module = k.module AND k.part IN (0, s.part)
-WHERE n.name IN (SELECT value FROM json_each(?2)) AND (s.module <> 0 OR k.part = s.part)`, list(components), false},
+			{len(packages) > 0, `SELECT id FROM subject WHERE tenant = ?1 AND package <> 0
+AND package IN (SELECT id FROM text WHERE text IN (SELECT value FROM json_each(?2)))`, list(packages), false},
+			{len(vendored) > 0, `SELECT id FROM subject WHERE tenant = ?1 AND package <> 0 AND package IN (SELECT value FROM json_each(?2))`,
+				list(vendored), false},
+			{len(components) > 0, `SELECT s.id FROM json_each(?2) j
+CROSS JOIN component_name n ON n.name = j.value
+CROSS JOIN known_component k ON k.tenant = ?1 AND k.component = n.component
+CROSS JOIN subject s ON s.tenant = k.tenant AND s.module = k.module AND s.part = k.part`, list(components), false},
+			{len(components) > 0, `SELECT s.id FROM json_each(?2) j
+CROSS JOIN artifact_name n ON n.name = j.value
+CROSS JOIN known_artifact k ON k.tenant = ?1 AND k.artifact = n.artifact
+CROSS JOIN subject s ON s.tenant = k.tenant AND s.module = k.module AND (k.part = 0 OR k.part = s.part)
+WHERE s.module <> 0 OR k.part = s.part`, list(components), false},
 		} {
 			if !by.when {
 				continue
@@ -64,6 +73,34 @@ WHERE n.name IN (SELECT value FROM json_each(?2)) AND (s.module <> 0 OR k.part =
 	})
 	return subjects, err
 }
+
+// vendored tells packages that are asked for exactly from those that are asked for by their end, and finds the texts that
+// these are.
+func (v *snapshot) vendored(asked []string) (exact []string, texts []int64, err error) {
+	ends := map[string]bool{}
+	for _, pkg := range asked {
+		if strings.HasPrefix(pkg, vendorMark) {
+			ends[pkg] = true
+		} else {
+			exact = append(exact, pkg)
+		}
+	}
+	if len(ends) == 0 {
+		return exact, nil, nil
+	}
+	err = v.each("SELECT id, text FROM text WHERE instr(text, '/vendor/') > 0", nil, func(rows *sql.Rows) error {
+		var id int64
+		var text string
+		err := rows.Scan(&id, &text)
+		if at := strings.LastIndex(text, vendorMark); at >= 0 && ends[text[at:]] {
+			texts = append(texts, id)
+		}
+		return err
+	})
+	return exact, texts, err
+}
+
+const vendorMark = "/vendor/"
 
 // subjects returns the subjects with these ids, in that order.
 func (v *snapshot) subjects(ids []int64) ([]storage.Subject, error) {

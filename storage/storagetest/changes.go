@@ -153,6 +153,31 @@ func namedSubjects(b *bench) {
 	assert.Empty(b, none)
 }
 
+func vendored(b *bench) {
+	b.write(
+		observation(function("golang.org/x/net/html", "Parse")),
+		observation(function("example.com/app/vendor/golang.org/x/net/html", "Parse")),
+		observation(function("example.com/a/vendor/b/vendor/golang.org/x/net/html", "Parse")),
+		observation(function("example.com/app/vendor/golang.org/x/net/html/charset", "Parse")),
+	)
+	for _, test := range []struct {
+		packages []string
+		want     []string
+	}{
+		{[]string{"golang.org/x/net/html"}, []string{"golang.org/x/net/html"}},
+		{[]string{"/vendor/golang.org/x/net/html"}, []string{"example.com/a/vendor/b/vendor/golang.org/x/net/html", "example.com/app/vendor/golang.org/x/net/html"}},
+		{[]string{"/vendor/x/net/html", "html"}, nil},
+	} {
+		subjects, err := b.Subjects(b.ctx, "", storage.SubjectQuery{Packages: test.packages})
+		require.NoError(b, err)
+		var found []string
+		for _, s := range subjects {
+			found = append(found, s.Frame.Package)
+		}
+		assert.ElementsMatch(b, test.want, found)
+	}
+}
+
 func findingsByID(b *bench) {
 	for _, id := range []string{"a", "b", "c"} {
 		_, err := b.PutFinding(b.ctx, storage.Principal{}, witness.Finding{ID: id})

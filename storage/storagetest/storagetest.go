@@ -79,6 +79,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"changes are told to those who keep answers", changes},
 		{"named subjects and workloads of many", namedSubjects},
 		{"findings are selected by id", findingsByID},
+		{"vendored packages are selected by what they end in", vendored},
 		{"a closed storage says so", closed},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(newBench(t, open, reopen)) })

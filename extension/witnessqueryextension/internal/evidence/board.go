@@ -238,9 +238,9 @@ type boardSubject struct {
 	storage.Subject // without what only matching needs
 	total           storage.SubjectTotal
 	pieces          []*piece
-	// workloads are those of its witnesses, once they are asked for.
-	workloads []witness.Workload
-	located   bool
+	// places are those of its witnesses, once they are asked for.
+	places  places
+	located bool
 }
 
 func newBoard(tenant string, w *score.Weights, maxEntries, maxPairs int) *Board {
@@ -591,19 +591,36 @@ func (b *Board) total(ctx context.Context, reader storage.Reader, ids []string) 
 }
 
 // part is what a piece adds up to.
-func (p *piece) part() storage.SubjectTotal {
+func (p *piece) part() *storage.SubjectTotal {
 	if p.own == nil {
-		return p.entry.named[p.subject.ID].Total
+		total := p.entry.named[p.subject.ID].Total
+		return &total
 	}
-	return p.subject.total
+	return &p.subject.total
 }
 
-// workloads are where a piece was seen.
-func (p *piece) workloads() []witness.Workload {
+// places are where a piece was seen.
+func (p *piece) places() *places {
 	if p.own == nil {
-		return p.entry.named[p.subject.ID].Workloads
+		found := placesOf(p.entry.named[p.subject.ID].Workloads)
+		return &found
 	}
-	return p.subject.workloads
+	return &p.subject.places
+}
+
+// places are namespaces and images, each once.
+type places struct{ namespaces, images []string }
+
+func placesOf(workloads []witness.Workload) places {
+	var p places
+	for i := range workloads {
+		p.namespaces, p.images = append(p.namespaces, workloads[i].Namespace), append(p.images, workloads[i].Image)
+	}
+	for _, names := range []*[]string{&p.namespaces, &p.images} {
+		slices.Sort(*names)
+		*names = slices.Clip(slices.Compact(*names))
+	}
+	return p
 }
 
 // addUp adds up the pieces of an entry, if they changed.
@@ -626,7 +643,7 @@ func (e *entry) addUp(w *score.Weights, scratch *[]score.Input) {
 		if total.LastSeen.After(e.last) {
 			e.last = total.LastSeen
 		}
-		inputs = appendInputs(inputs, w, &p.subject.Subject, p.own, p.claimed, &total)
+		inputs = appendInputs(inputs, w, &p.subject.Subject, p.own, p.claimed, total)
 	}
 	e.prepared = w.Prepare(inputs)
 	*scratch = inputs
@@ -753,15 +770,14 @@ func (e *entry) selected(query *FindingsQuery) bool {
 func (e *entry) hasDigest(digest string) bool {
 	return slices.ContainsFunc(e.finding.Occurrences, func(o witness.Occurrence) bool { return o.ImageDigest == digest }) ||
 		slices.ContainsFunc(e.pieces, func(p *piece) bool {
-			return p.part().Hits > 0 && (p.subject.Artifact.Digest == digest ||
-				slices.ContainsFunc(p.workloads(), func(w witness.Workload) bool { return w.Image == digest }))
+			return (p.subject.Artifact.Digest == digest || slices.Contains(p.places().images, digest)) && p.part().Hits > 0
 		})
 }
 
 func (e *entry) hasNamespace(namespace string) bool {
 	return slices.ContainsFunc(e.finding.Occurrences, func(o witness.Occurrence) bool { return o.Namespace == namespace }) ||
 		slices.ContainsFunc(e.pieces, func(p *piece) bool {
-			return p.part().Hits > 0 && slices.ContainsFunc(p.workloads(), func(w witness.Workload) bool { return w.Namespace == namespace })
+			return slices.Contains(p.places().namespaces, namespace) && p.part().Hits > 0
 		})
 }
 
@@ -780,7 +796,7 @@ func (b *Board) locate(ctx context.Context, reader storage.Reader) error {
 			return err
 		}
 		for _, id := range ids {
-			b.subjects[id].workloads, b.subjects[id].located = workloads[id], true
+			b.subjects[id].places, b.subjects[id].located = placesOf(workloads[id]), true
 		}
 	}
 	return nil
