@@ -2,6 +2,7 @@ package witnessexporter
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -37,8 +38,9 @@ func TestAFullDiskHoldsSendersBack(t *testing.T) {
 	database := made.(storage.Extension).Storage()
 
 	const size = 500
+	now := observations(size)
 	batch := func(minute int) []witness.Observation {
-		all := observations(size)
+		all := slices.Clone(now)
 		for i := range all {
 			o := &all[i]
 			start := o.WindowStart.Add(-time.Duration(minute) * time.Minute)

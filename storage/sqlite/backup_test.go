@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
 func openBackingUp(t *testing.T, keep int, now func() time.Time) (s *Storage, directory string) {
@@ -25,6 +26,17 @@ func openBackingUp(t *testing.T, keep int, now func() time.Time) (s *Storage, di
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s, directory
+}
+
+// minuteOf is n witnesses in a minute of a count: other than with observations, always the same one.
+func minuteOf(n, minute int) []witness.Observation {
+	all := observations(n, 0)
+	for i := range all {
+		o := &all[i]
+		start := killStart(minute)
+		o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen = start, start.Add(time.Minute), start, start
+	}
+	return all
 }
 
 // A backup that is made while others write holds what was acknowledged before, every call whole and once, and the totals
@@ -39,7 +51,7 @@ func TestBackupUnderWrites(t *testing.T) {
 	for w := range writers {
 		writing.Go(func() {
 			for minute := 1; !stop.Load(); minute++ {
-				all := observations(size, minute)
+				all := minuteOf(size, minute)
 				for i := range all {
 					all[i].Source = fmt.Sprintf("post/%d/http", w)
 				}
@@ -155,12 +167,12 @@ func BenchmarkBackup(b *testing.B) {
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, s.Close()) })
 	write := func(minute int) {
-		all := observations(1000, minute)
+		all := minuteOf(1000, minute)
 		_, err := s.WriteObservations(context.Background(), storage.Batch{Observations: all})
 		require.NoError(b, err)
 	}
 	for minute := 1; s.Size() < 256<<20; minute++ {
-		write(10000 + minute)
+		write(minute)
 	}
 	var stop atomic.Bool
 	var writing sync.WaitGroup
@@ -169,7 +181,7 @@ func BenchmarkBackup(b *testing.B) {
 	writing.Go(func() {
 		for minute := 1; !stop.Load(); minute++ {
 			began := time.Now()
-			write(1_000_000 + minute)
+			write(100_000 + minute)
 			slowest = max(slowest, time.Since(began))
 			calls++
 		}

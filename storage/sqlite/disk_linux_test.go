@@ -51,7 +51,7 @@ func TestDiskFull(t *testing.T) {
 			full := fill(t, s, 0)
 			makeRoom()
 			for range 2 { // and again
-				written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: observations(fillBatch, full)})
+				written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: minuteOf(fillBatch, full)})
 				require.NoError(t, err, "there is room again")
 				assert.Equal(t, fillBatch, written.Stored+written.Duplicates)
 			}
@@ -75,7 +75,7 @@ func fill(t *testing.T, s *Storage, first int) (stored int) {
 	ctx := context.Background()
 	stored = first
 	for failures := 0; failures < 5; { // one that fails can have made room in the log for the next
-		written, err := s.WriteObservations(ctx, storage.Batch{Observations: observations(fillBatch, stored)})
+		written, err := s.WriteObservations(ctx, storage.Batch{Observations: minuteOf(fillBatch, stored)})
 		if err == nil {
 			require.Equal(t, fillBatch, written.Stored)
 			require.Less(t, s.Size(), int64(64<<20))
@@ -106,14 +106,14 @@ func TestReadOnly(t *testing.T) {
 	ctx := context.Background()
 	s, err := Open(ctx, Options{Path: path})
 	require.NoError(t, err)
-	_, err = s.WriteObservations(ctx, storage.Batch{Observations: observations(100, 1)})
+	_, err = s.WriteObservations(ctx, storage.Batch{Observations: minuteOf(100, 1)})
 	require.NoError(t, err)
 	if err := os.WriteFile(fmt.Sprintf("/sys/fs/ext4/%s/trigger_fs_error", filepath.Base(device)), []byte("1"), 0o200); err != nil {
 		require.NoError(t, s.Close())
 		t.Skip("the kernel lets nobody trigger an error: ", err)
 	}
 	for range 3 {
-		_, err = s.WriteObservations(ctx, storage.Batch{Observations: observations(100, 2)})
+		_, err = s.WriteObservations(ctx, storage.Batch{Observations: minuteOf(100, 2)})
 		require.Error(t, err)
 		hits, _ := addedUp(t, s)
 		assert.EqualValues(t, 100, hits)
