@@ -1,6 +1,7 @@
 package hotsymbolprocessor
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -145,7 +146,8 @@ type variant struct {
 }
 
 // sums are the hits of a bucket. Entries of one witness that differ only in what was learnt of its frames, or that were
-// found anew after the identities were cleared, are added up; what was learnt last is kept.
+// found anew after the identities were cleared, are added up; what was learnt last is kept. They come by witness id, the
+// same order in every window: a storage that keeps windows in the order in which they came then writes each page once.
 func (b *bucket) sums() []delta {
 	sums := make([]delta, 0, len(b.entries))
 	index := make(map[variant]int, len(b.entries))
@@ -161,6 +163,9 @@ func (b *bucket) sums() []delta {
 		index[at] = len(sums)
 		sums = append(sums, delta{e, e.hits, e.hitsError, e.first, e.last})
 	}
+	slices.SortStableFunc(sums, func(a, b delta) int {
+		return bytes.Compare(a.entry.witness.id[:], b.entry.witness.id[:])
+	})
 	return sums
 }
 

@@ -108,6 +108,7 @@ type sink struct {
 	mu           sync.Mutex
 	fail         error
 	observations map[string]witness.Observation
+	order        []string // ids of observations as they came
 	losses       map[string]witness.Coverage
 	others       []plog.LogRecord
 	tenants      map[string]int
@@ -153,6 +154,7 @@ func (s *sink) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
 						s.tenants[principal.Tenant]++
 					}
 					s.observations[key] = o
+					s.order = append(s.order, o.ID.String())
 				case semconv.EventLoss:
 					c, _, err := witness.CoverageOf(resource.Resource().Attributes(), record)
 					require.NoError(s.t, err)

@@ -708,6 +708,7 @@ func TestBatchesAreSmall(t *testing.T) {
 	stop(t, p)
 	assert.Len(t, next.all(), 2500)
 	assert.LessOrEqual(t, next.biggest, maxRecords)
+	assert.IsIncreasing(t, next.order, "the same order in every window")
 }
 
 func TestShutdown(t *testing.T) {
