@@ -88,7 +88,7 @@ func (e *estate) fill(b *testing.B, store storage.Storage) {
 		observations := make([]witness.Observation, 0, batch)
 		for i := first; i < min(first+batch, e.witnesses); i++ {
 			// Witnesses next to each other were not seen next to each other.
-			observations = append(observations, e.observation(int(uint64(i)*2654435761%uint64(e.witnesses)), at)) //nolint:gosec // small
+			observations = append(observations, e.observation(int(uint64(i)*2654435761%uint64(e.witnesses)), at))
 		}
 		_, err := store.WriteObservations(context.Background(), storage.Batch{Observations: observations})
 		require.NoError(b, err)
@@ -141,7 +141,7 @@ func BenchmarkAPI(b *testing.B) {
 	written, ended := 0, make(chan struct{})
 	go func() {
 		defer close(ended)
-		flush := uint64(time.Now().UnixNano()) //nolint:gosec // positive
+		flush := uint64(time.Now().UnixNano())
 		for tick := time.NewTicker(100 * time.Millisecond); ; {
 			select {
 			case <-ctx.Done():
@@ -180,7 +180,7 @@ func BenchmarkAPI(b *testing.B) {
 		{"hot symbols", func() string { return "/api/v1/symbols/hot?limit=100" }},
 		{"score", one("runtime/score")},
 		{"assets", one("assets?by=host&limit=100")},
-		{"findings by id", func() string { return fmt.Sprintf("/api/v1/findings?limit=100") }},
+		{"findings by id", func() string { return "/api/v1/findings?limit=100" }},
 		{"findings by score", func() string { return "/api/v1/findings?sort=score&limit=100" }},
 		{"findings by namespace", func() string {
 			return fmt.Sprintf("/api/v1/findings?sort=recent&namespace=team-%d&limit=100", rand.IntN(40))

@@ -44,7 +44,7 @@ func TestTimelineIsTheSumOfObservations(t *testing.T) {
 			o.Witness.Frame.Symbol, o.Witness.Frame.Component = pkg+"."+o.Witness.Frame.Member, ""
 			o.Artifact.Revision = fmt.Sprintf("%040d", rapid.IntRange(1, 2).Draw(r, "revision"))
 			o.Witness.Workload.Namespace = rapid.SampledFrom([]string{"a", "b"}).Draw(r, "namespace")
-			o.Source, o.Flush = fmt.Sprintf("post/%d/http", i), uint64(i) //nolint:gosec // small
+			o.Source, o.Flush = fmt.Sprintf("post/%d/http", i), uint64(i)
 			length := rapid.SampledFrom(lengths).Draw(r, "window")
 			o.WindowStart = witness.AlignWindow(at, length)
 			o.WindowEnd = o.WindowStart.Add(length)
