@@ -135,8 +135,12 @@ func (p *parser) advisory(item string, raw json.RawMessage) {
 		p.refuse(item, ErrWithdrawn)
 		return
 	}
-	if len(d.Affected) == 0 {
+	switch {
+	case len(d.Affected) == 0:
 		p.refuse(item, fieldError(errors.New("is missing"), "affected"))
+		return
+	case len(d.Affected) > MaxPackages:
+		p.refuse(item, fieldError(fmt.Errorf("has more than %d entries", MaxPackages), "affected"))
 		return
 	}
 	type entry struct {
@@ -144,6 +148,8 @@ func (p *parser) advisory(item string, raw json.RawMessage) {
 		index   int // in affected
 	}
 	var entries []entry
+	known := map[string]int{} // in entries, by what is told apart
+	common, vector := d.common(), newestVector(d.Severity)
 	packages, ecosystemsOf := map[string]bool{}, map[string]map[string]bool{}
 	for i := range d.Affected {
 		a := &d.Affected[i]
@@ -152,15 +158,15 @@ func (p *parser) advisory(item string, raw json.RawMessage) {
 			ecosystemsOf[a.Package.Name] = map[string]bool{}
 		}
 		ecosystemsOf[a.Package.Name][a.Package.Ecosystem] = true
-		f, err := d.finding(a)
+		f, err := a.finding(common, vector)
 		if err != nil {
 			p.refuse(item, fieldError(err.Reason, "affected[%d].%s", i, err.Field))
 			continue
 		}
-		same := slices.IndexFunc(entries, func(e entry) bool {
-			return e.finding.Component == f.Component && slices.Equal(e.finding.Symbols, f.Symbols)
-		})
-		if same < 0 {
+		key := fmt.Sprintf("%q%+q", f.Component, f.Symbols)
+		same, is := known[key]
+		if !is {
+			known[key] = len(entries)
 			entries = append(entries, entry{f, i})
 			continue
 		}
@@ -196,13 +202,25 @@ func (p *parser) advisory(item string, raw json.RawMessage) {
 	}
 }
 
-// finding is the finding of an advisory in a package, without id. The field of an error is within the entry.
-func (d *advisory) finding(a *osvAffected) (witness.Finding, *FieldError) {
-	f := witness.Finding{Title: title(d.Summary, d.Details), Severity: d.severity(a)}
+// common is what the findings of an advisory have in common. It is made once: an advisory with as many details as packages
+// would else take the time of both multiplied.
+func (d *advisory) common() witness.Finding {
+	f := witness.Finding{Title: title(d.Summary, d.Details), Severity: severityWord(d.DatabaseSpecific)}
 	for _, alias := range d.Aliases {
-		if alias != "" && alias != d.ID {
+		if alias != "" && alias != d.ID && len(f.Aliases) <= MaxAliases { // with one too many they are refused
 			f.Aliases = append(f.Aliases, alias)
 		}
+	}
+	return f
+}
+
+// finding is the finding of an advisory in a package, without id. The field of an error is within the entry.
+func (a *osvAffected) finding(f witness.Finding, vector osvSeverity) (witness.Finding, *FieldError) {
+	if f.Severity == "" {
+		if own := newestVector(a.Severity); own.Type >= vector.Type {
+			vector = own
+		}
+		f.Severity = vector.Score
 	}
 	var err *FieldError
 	if f.Component, err = a.osvComponent(); err != nil {
@@ -332,26 +350,28 @@ func (a *osvAffected) symbols(kind string) ([]witness.SymbolRef, *FieldError) {
 	return list, nil
 }
 
-// severity is the word of the database for it, or else the newest CVSS vector.
-func (d *advisory) severity(a *osvAffected) string {
+// severityWord is the word of the database for the severity, empty if it has none that is known.
+func severityWord(databaseSpecific json.RawMessage) string {
 	var specific struct {
 		Severity string `json:"severity"`
 	}
-	if json.Unmarshal(d.DatabaseSpecific, &specific) == nil {
+	if json.Unmarshal(databaseSpecific, &specific) == nil {
 		switch word := strings.ToUpper(specific.Severity); word {
 		case "LOW", "MODERATE", "MEDIUM", "HIGH", "CRITICAL":
 			return word
 		}
 	}
-	var best osvSeverity
-	for _, list := range [][]osvSeverity{a.Severity, d.Severity} {
-		for _, s := range list {
-			if strings.HasPrefix(s.Type, "CVSS") && s.Type > best.Type {
-				best = s
-			}
+	return ""
+}
+
+// newestVector is the first of the newest version of CVSS.
+func newestVector(list []osvSeverity) (best osvSeverity) {
+	for _, s := range list {
+		if strings.HasPrefix(s.Type, "CVSS") && s.Type > best.Type {
+			best = s
 		}
 	}
-	return best.Score
+	return best
 }
 
 // title is one line: the summary, or else the start of the details.

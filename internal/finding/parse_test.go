@@ -6,12 +6,14 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -242,6 +244,35 @@ func TestParseLimits(t *testing.T) {
 	_, errs = Parse("f", failing{})
 	require.Len(t, errs, 1)
 	assert.EqualError(t, errs[0], "f: cannot be read")
+}
+
+// What the packages of an advisory have in common is made once, not once for each of them.
+func TestManyPackagesWithMuchInCommonTakeNoMoreThanBoth(t *testing.T) {
+	const n = 4000
+	list := func(format string, n int) string {
+		var b strings.Builder
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	packages := func(n int) string { return list(`{"package":{"ecosystem":"Go","name":"x.y/z%d"}}`, n) }
+	document := `{"id":"A","aliases":[` + list(`"B%d"`, n) + `],"details":"` + strings.Repeat("a ", n) + `","affected":[` + packages(n) + `]}`
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	findings, errs := Parse("f", strings.NewReader(document))
+	runtime.ReadMemStats(&after)
+	assert.Empty(t, findings)
+	require.Len(t, errs, n)
+	require.EqualError(t, errs[0], "f: advisory 1, affected[0]: aliases: has more than 256 entries")
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<20))
+
+	_, errs = Parse("f", strings.NewReader(`{"id":"A","affected":[`+packages(MaxPackages+1)+`]}`))
+	require.Len(t, errs, 1)
+	assert.EqualError(t, errs[0], "f: advisory 1: affected: has more than 20000 entries")
 }
 
 type failing struct{}

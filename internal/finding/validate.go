@@ -21,6 +21,7 @@ const (
 	MaxVersions    = 20000
 	MaxSymbols     = 10000
 	MaxOccurrences = 10000
+	MaxPackages    = 20000 // of an advisory
 )
 
 // ValidateID checks a finding id: valid UTF-8 without control characters, not empty, at most MaxID bytes. Anything else,
