@@ -48,7 +48,8 @@ type Part struct {
 	// Missing and Known count processes.
 	Missing int `json:"missing"`
 	Known   int `json:"known"`
-	// Source, Assurance and ObservedAt are those of the signal that decided; absent when the state is unknown.
+	// Source, Assurance and ObservedAt are those of the signal that decided: the best where one is enough, which is missing,
+	// and the weakest where it took several. Absent when the state is unknown.
 	Source     witness.SignalSource `json:"source,omitempty"`
 	Assurance  witness.Assurance    `json:"assurance,omitempty"`
 	ObservedAt *time.Time           `json:"observedAt,omitempty"`
@@ -133,31 +134,34 @@ func privileges(p Process) verdict {
 }
 
 func namespaces(p Process) verdict {
-	var shared []string
-	var of, newest witness.Signal
-	known := 0
+	var best, weakest witness.Signal // of the host's, and of all
+	known, shared := 0, 0
 	for _, name := range hostNamespaces {
 		s, ok := p[name]
 		if !ok {
 			continue
 		}
-		known++
-		if known == 1 || prefer(&newest, &s) > 0 {
-			newest = s
+		if known++; known == 1 || prefer(&weakest, &s) < 0 {
+			weakest = s
 		}
 		if !slices.Contains(s.Values, witness.NamespaceHost) {
 			continue
 		}
-		if len(shared) == 0 || prefer(&of, &s) > 0 {
-			of = s
+		if shared++; shared == 1 || prefer(&best, &s) > 0 {
+			best = s
 		}
-		shared = append(shared, strings.TrimPrefix(string(name), "namespaces."))
 	}
 	switch {
-	case len(shared) > 0:
-		return verdict{Missing, of, "it shares the host's " + strings.Join(shared, ", ")}
-	case known == len(hostNamespaces):
-		return verdict{Present, newest, "its mount, pid, network and ipc namespaces are its own"}
+	case shared > 0:
+		var names []string // what is only asserted is not named beside what was measured
+		for _, name := range hostNamespaces {
+			if s := p[name]; s.Assurance == best.Assurance && slices.Contains(s.Values, witness.NamespaceHost) {
+				names = append(names, strings.TrimPrefix(string(name), "namespaces."))
+			}
+		}
+		return verdict{Missing, best, "it shares the host's " + strings.Join(names, ", ")}
+	case known == len(hostNamespaces): // which takes all of them
+		return verdict{Present, weakest, "its mount, pid, network and ipc namespaces are its own"}
 	default:
 		return verdict{state: Unknown}
 	}
@@ -169,12 +173,15 @@ func root(p Process) verdict {
 		return verdict{state: Unknown}
 	}
 	class := user.Values[0]
-	if class == "root" {
-		switch namespace := p[witness.SignalUserNamespace]; {
+	if namespace, ok := p[witness.SignalUserNamespace]; ok && class == "root" {
+		switch {
 		case slices.Contains(namespace.Values, witness.NamespaceHost):
 			class = "root-host"
 		case slices.Contains(namespace.Values, witness.NamespaceIsolated):
 			class = "root-userns"
+		}
+		if prefer(&user, &namespace) < 0 { // it took both
+			user = namespace
 		}
 	}
 	switch class {
@@ -272,7 +279,9 @@ func (c *control) part(w *Weights, processes []Process) (Part, float64) {
 			p.Missing++
 		}
 		worse := v.state == Missing && decided.state != Missing
-		same := v.state == decided.state && cmp.Or(prefer(&v.signal, &decided.signal), cmp.Compare(v.why, decided.why)) < 0
+		before := cmp.Or(prefer(&v.signal, &decided.signal), cmp.Compare(v.why, decided.why)) < 0
+		// One process that lacks it is enough, by the best that is known; that none does is no better than the weakest.
+		same := v.state == decided.state && before == (v.state == Missing)
 		if decided.state == "" || worse || same {
 			decided = v
 		}

@@ -84,6 +84,63 @@ func TestControls(t *testing.T) {
 	}
 }
 
+// What took a measured and an asserted signal is not presented as measured, nor what is asserted named beside what was.
+func TestAssertedIsNotPresentedAsMeasured(t *testing.T) {
+	asserted := func(s witness.Signal) witness.Signal {
+		s.Source, s.Assurance = witness.SourceAsserted, witness.Asserted
+		return s
+	}
+	own := func(name witness.SignalName) witness.Signal { return signal(name, witness.NamespaceIsolated) }
+	host := func(name witness.SignalName) witness.Signal { return signal(name, witness.NamespaceHost) }
+	for _, test := range []struct {
+		name, control string
+		processes     []Process
+		state         State
+		assurance     witness.Assurance
+		why           string
+	}{
+		{
+			"one namespace of four measured", "host_namespaces", []Process{process(own(witness.SignalMountNamespace),
+				asserted(own(witness.SignalPIDNamespace)), asserted(own(witness.SignalNetworkNamespace)), asserted(own(witness.SignalIPCNamespace)))},
+			Present, witness.Asserted, "its mount, pid, network and ipc namespaces are its own",
+		},
+		{
+			"one namespace of the host measured, one asserted", "host_namespaces",
+			[]Process{process(host(witness.SignalPIDNamespace), asserted(host(witness.SignalNetworkNamespace)))},
+			Missing, witness.Measured, "it shares the host's pid",
+		},
+		{
+			"root measured, its namespace asserted", "root",
+			[]Process{process(signal(witness.SignalUser, "root"), asserted(own(witness.SignalUserNamespace)))},
+			Present, witness.Asserted, "its user is root of a user namespace of its own",
+		},
+		{
+			"present in two processes", "seccomp",
+			[]Process{process(signal(witness.SignalSeccomp, "filter")), process(asserted(signal(witness.SignalSeccomp, "filter")))},
+			Present, witness.Asserted, "",
+		},
+		{
+			"missing in two processes", "seccomp",
+			[]Process{process(signal(witness.SignalSeccomp, "disabled")), process(asserted(signal(witness.SignalSeccomp, "disabled")))},
+			Missing, witness.Measured, "",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			weights := DefaultWeights()
+			for range 2 {
+				parts := Assess(&weights, test.processes).Parts
+				part := parts[slices.IndexFunc(parts, func(p Part) bool { return p.Name == test.control })]
+				assert.Equal(t, test.state, part.State)
+				assert.Equal(t, test.assurance, part.Assurance)
+				if test.why != "" {
+					assert.Equal(t, test.why, part.Why)
+				}
+				slices.Reverse(test.processes)
+			}
+		})
+	}
+}
+
 func TestBlastRadius(t *testing.T) {
 	weights := DefaultWeights()
 	for _, test := range []struct {
