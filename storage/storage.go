@@ -6,6 +6,7 @@ package storage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,7 +38,7 @@ type Principal struct {
 }
 
 // PrincipalFrom is the principal of a request: the authenticator's attributes subject (or username) and tenant (or
-// claims.tenant, as OpenID authenticators have it).
+// claims.tenant, as OpenID authenticators have it). One that is no text stands as JSON.
 // authenticated is false when no authenticator vouches for the request.
 func PrincipalFrom(ctx context.Context) (principal Principal, authenticated bool) {
 	auth := client.FromContext(ctx).Auth
@@ -45,8 +46,18 @@ func PrincipalFrom(ctx context.Context) (principal Principal, authenticated bool
 		return Principal{}, false
 	}
 	attribute := func(name string) string {
-		value, _ := auth.GetAttribute(name).(string)
-		return value
+		switch value := auth.GetAttribute(name).(type) {
+		case nil:
+			return ""
+		case string:
+			return value
+		default: // it must not be that of those who have none, whatever it is
+			encoded, err := json.Marshal(value)
+			if err != nil {
+				return "not a text"
+			}
+			return string(encoded)
+		}
 	}
 	principal = Principal{Tenant: attribute("tenant"), Name: attribute("subject")}
 	if principal.Name == "" {
