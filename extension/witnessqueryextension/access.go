@@ -16,7 +16,7 @@ type RolesConfig struct {
 	// roles.
 	Claim string `mapstructure:"claim"`
 	// Read, Write and Admin are the values that lend each role. A claim may be a list, or a text with spaces or commas;
-	// subject and username are one value, whatever is in them.
+	// what names somebody (subject, username, claims.email...) is one value, whatever is in it.
 	Read  []string `mapstructure:"read"`
 	Write []string `mapstructure:"write"`
 	Admin []string `mapstructure:"admin"`
@@ -76,10 +76,16 @@ func (a *access) grant(ctx context.Context) role {
 	}
 }
 
+// nameAttributes name somebody: those of authenticators, of OpenID Connect Core 5.1, and of Entra ID.
+var nameAttributes = []string{
+	"subject", "username", "claims.sub", "claims.name", "claims.given_name", "claims.family_name", "claims.middle_name",
+	"claims.nickname", "claims.preferred_username", "claims.email", "claims.upn", "claims.unique_name",
+}
+
 // of is the strongest role that a claim lends.
 func (c *RolesConfig) of(claim any) role {
 	values := claimed(claim)
-	if name, is := claim.(string); is && (c.Claim == "subject" || c.Claim == "username") {
+	if name, is := claim.(string); is && slices.Contains(nameAttributes, c.Claim) {
 		values = []string{name} // people choose their names: "me admin" is not a list
 	}
 	for _, list := range []struct {

@@ -62,7 +62,7 @@ func TestRolesOfClaims(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) { assert.Equal(t, test.want, roles.of(test.claim)) })
 	}
-	for _, name := range []string{"subject", "username"} {
+	for _, name := range []string{"subject", "username", "claims.preferred_username", "claims.email"} {
 		roles.Claim = name
 		assert.Equal(t, role(""), roles.of("ann a"), "a name is no list")
 		assert.Equal(t, roleAdmin, roles.of("a"))
