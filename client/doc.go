@@ -6,7 +6,7 @@
 // operations. Lists that come in pages are iterators. What the server refuses is a [*Problem].
 //
 //	c, err := client.New("http://localhost:8686")
-//	for trace, err := range c.AllTraces(ctx, "GO-2023-1988", client.TracesQuery{Kinds: []client.Kind{client.KindCall}}) {
+//	for trace, err := range c.AllTraces(ctx, "GO-2023-1988", client.TracesQuery{Kinds: []client.Kind{client.Call}}) {
 //		...
 //	}
 //
