@@ -114,9 +114,6 @@ func DecodeSignals(body []byte) (*SignalsRequest, error) {
 	return r, nil
 }
 
-// Len is how many items there are, the rejected ones included.
-func (r *SignalsRequest) Len() int { return len(r.items) }
-
 // Digest is of the content: the same for the same members and values, however they are written.
 func (r *SignalsRequest) Digest() [sha256.Size]byte { return r.digest }
 
