@@ -132,7 +132,7 @@ func (a *api) getAssets(c *call) (answer, error) {
 		found = found[sort.Search(len(found), func(i int) bool { return found[i].ID.Compare(last) > 0 }):]
 	}
 	from, to := daySpan(question.From, question.To, now)
-	coverage, err := evidence.Cover(c.Context(), a.store, c.principal.Tenant, from, to, now)
+	coverage, err := a.cover(c, nil, from, to, now)
 	if err != nil {
 		return answer{}, err
 	}

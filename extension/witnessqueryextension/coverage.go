@@ -60,6 +60,12 @@ func ofFinding(hooks []evidence.Hook) []evidence.Hook {
 	return hooks[:n]
 }
 
+// cover is the coverage of a time for a finding, or for none. In a large installation it can be a second old, but not
+// where the caller says what time it is.
+func (a *api) cover(c *call, own *evidence.Own, from, to, now time.Time) (*evidence.Coverage, error) {
+	return a.coverages.Cover(c.Context(), a.store, c.principal.Tenant, own, from, to, now, c.replayed)
+}
+
 func (a *api) getCoverage(c *call) (answer, error) {
 	now := c.now
 	from, to, err := c.query.recent(now)
@@ -78,7 +84,7 @@ func (a *api) getCoverage(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	coverage, err := evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, evidence.OwnOf(&f, matches), from, to, now)
+	coverage, err := a.cover(c, evidence.OwnOf(&f, matches), from, to, now)
 	if err != nil {
 		return answer{}, err
 	}

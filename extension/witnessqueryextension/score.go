@@ -50,7 +50,7 @@ func (a *api) getScore(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	coverage, err := evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, evidence.OwnOf(&f, matches), now.Add(-evidence.ScoreSpan), now, now)
+	coverage, err := a.cover(c, evidence.OwnOf(&f, matches), now.Add(-evidence.ScoreSpan), now, now)
 	if err != nil {
 		return answer{}, err
 	}

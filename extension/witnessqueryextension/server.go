@@ -37,6 +37,7 @@ type api struct {
 	controls  *containment.Weights
 	snapshots snapshots
 	boards    evidence.Boards
+	coverages evidence.Coverages
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	now       func() time.Time

@@ -70,7 +70,7 @@ func (a *api) getTimeline(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	coverage, err := evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, evidence.OwnOf(&f, matches), line.From, line.To, now)
+	coverage, err := a.cover(c, evidence.OwnOf(&f, matches), line.From, line.To, now)
 	if err != nil {
 		return answer{}, err
 	}

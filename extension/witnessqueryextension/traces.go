@@ -376,7 +376,7 @@ func (a *api) getTraces(c *call) (answer, error) {
 		body.AsOf = query.AsOf.UTC()
 	}
 	var coverage *evidence.Coverage
-	if body.Collection, coverage, err = evidence.Collect(c.Context(), a.store, c.principal.Tenant, own, now); err != nil {
+	if body.Collection, coverage, err = a.coverages.Collect(c.Context(), a.store, c.principal.Tenant, own, now, c.replayed); err != nil {
 		return answer{}, err
 	}
 	if from, to := question.From, question.To; !from.IsZero() || !to.IsZero() {
@@ -386,7 +386,7 @@ func (a *api) getTraces(c *call) (answer, error) {
 		if from.IsZero() || !from.Before(to) {
 			from = to.Add(-day)
 		}
-		if coverage, err = evidence.CoverOwn(c.Context(), a.store, c.principal.Tenant, own, from, to, now); err != nil {
+		if coverage, err = a.cover(c, own, from, to, now); err != nil {
 			return answer{}, err
 		}
 	}

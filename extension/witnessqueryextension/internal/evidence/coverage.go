@@ -536,29 +536,6 @@ type Collection struct {
 	Posture Posture    `json:"posture"`
 }
 
-// Collect looks up how collection stands now, and what was watched in the last day, of a finding if own is not nil.
-func Collect(ctx context.Context, reader storage.Reader, tenant string, own *Own, now time.Time) (Collection, *Coverage, error) {
-	c, err := CoverOwn(ctx, reader, tenant, own, now.Add(-24*time.Hour), now, now)
-	if err != nil {
-		return Collection{}, nil, err
-	}
-	collection := c.collection()
-	if collection.Posture != PostureNone {
-		return collection, c, nil
-	}
-	for _, from := range []time.Time{now.Add(-ScoreSpan), {}} { // storages answer soonest what is not long ago
-		before, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: now, Limit: MaxCoverage})
-		if err != nil {
-			return Collection{}, nil, err
-		}
-		if slices.ContainsFunc(before, func(r witness.Coverage) bool { return len(r.Kinds) > 0 }) {
-			collection.Posture = PostureStopped
-			break
-		}
-	}
-	return collection, c, nil
-}
-
 func (c *Coverage) collection() Collection {
 	if len(c.Sources) == 0 {
 		return Collection{Posture: PostureNone}

@@ -213,7 +213,7 @@ func TestCollectionRemembers(t *testing.T) {
 		{"a heartbeat", []witness.Coverage{beat("a", old, old.Add(time.Minute)), loss("a", old, old, 1)}, PostureStopped},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			collection, coverage, err := Collect(t.Context(), past{records: test.records}, "", nil, now)
+			collection, coverage, err := (&Coverages{}).Collect(t.Context(), past{records: test.records}, "", nil, now, false)
 			require.NoError(t, err)
 			assert.Equal(t, Collection{Posture: test.want}, collection)
 			assert.Equal(t, WatchedNo, coverage.Watched(ago(60), now))
