@@ -105,8 +105,22 @@ FROM `+table+` o CROSS JOIN witness w ON w.id = o.witness WHERE o.start = ? AND 
 	if n == 0 {
 		return nil
 	}
-	err := errors.Join(
-		w.rewrite(),
+	if err := w.rewrite(); err != nil {
+		return err
+	}
+	// Windows that reach beyond the days that go can have been the newest of their witness, whose other rows decide then. And
+	// a sum that stopped at the greatest number says nothing of what is left when a part is taken off.
+	over, err := numbers(context.Background(), w.conn, 8, `SELECT DISTINCT d.witness, d.subject, d.workload, w.tenant, s.kind, w.created, d.assurance, d.hour
+FROM temp.doomed d JOIN witness w ON w.id = d.witness JOIN subject s ON s.id = d.subject
+LEFT JOIN subject_total u ON u.subject = d.subject LEFT JOIN total t ON t.witness = d.witness
+WHERE d.last >= ?1 OR u.hits = ?2 OR t.hits_error = ?2`, before, int64(math.MaxInt64))
+	if err != nil {
+		return err
+	}
+	for _, o := range over {
+		w.markStale(witnessRow{id: o[0], subject: o[1], workload: o[2], tenant: o[3], kind: o[4], created: o[5]}, said.instance, o[6], o[7])
+	}
+	err = errors.Join(
 		w.change("UPDATE total SET hits = total.hits - d.hits, hits_error = total.hits_error - d.hits_error FROM (SELECT witness, "+
 			saturated("witness_hits")+" AS hits, "+saturated("hits_error")+" AS hits_error FROM temp.doomed GROUP BY 1) d WHERE d.witness = total.witness"),
 		w.change("UPDATE place SET hits = place.hits - d.hits FROM (SELECT subject, workload, assurance, "+saturated("subject_hits")+
@@ -118,12 +132,6 @@ FROM `+table+` o CROSS JOIN witness w ON w.id = o.witness WHERE o.start = ? AND 
 	)
 	if err != nil {
 		return err
-	}
-	// Windows that reach beyond the days that go can have been the newest of their witness, whose other rows decide then.
-	over, err := numbers(context.Background(), w.conn, 8, `SELECT DISTINCT d.witness, d.subject, d.workload, w.tenant, s.kind, w.created, d.assurance, d.hour
-FROM temp.doomed d JOIN witness w ON w.id = d.witness JOIN subject s ON s.id = d.subject WHERE d.last >= ?`, before)
-	for _, o := range over {
-		w.markStale(witnessRow{id: o[0], subject: o[1], workload: o[2], tenant: o[3], kind: o[4], created: o[5]}, said.instance, o[6], o[7])
 	}
 	if err != nil {
 		return err

@@ -186,6 +186,10 @@ func (s *Storage) sweepTable(ctx context.Context, t *swept) (n int, whole bool, 
 	var emptied uint64
 	var highest int64
 	if err := s.step(ctx, func() error {
+		// What came before is in the file, derived rows included, and what comes from here on in the caches.
+		if err := w.rewrite(); err != nil {
+			return err
+		}
 		w.forget()
 		emptied = s.emptied.Load()
 		return w.conn.QueryRowContext(context.Background(), "SELECT coalesce(max(id), 0) FROM "+t.table).Scan(&highest)
