@@ -82,7 +82,7 @@ type Stats struct {
 	Folds                          uint64 // of derived rows into the file
 	Commits                        uint64 // transactions
 	Calls                          uint64 // writes in them
-	Emptied                        uint64 // caches, because they were full
+	Emptied                        uint64 // caches, or the older half of them, because they were full
 	Backups, FailedBackups         uint64
 	Rolled, Deleted                uint64 // rows that were rolled up to, and deleted
 	FailedRounds                   uint64 // of the upkeep; they are tried again
@@ -104,6 +104,8 @@ type Storage struct {
 	opening     Opening
 	upkeep      upkeep
 	backup      BackupOptions
+	// recollection is what readers remember of interned rows.
+	recollection *recollection
 	// coverage is the newest of it.
 	coverage memory
 	// backingUp holds who makes a backup.
@@ -161,6 +163,7 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 func openFile(ctx context.Context, path string, options Options) (*Storage, error) {
 	s := &Storage{now: options.Now, path: path, backup: options.Backup, backingUp: make(chan struct{}, 1)}
 	s.connections = newConnections(readers)
+	s.recollection = newRecollection(rememberedLimit)
 	write, err := openDB(path, false)
 	if err != nil {
 		return nil, err
@@ -221,7 +224,7 @@ func (s *Storage) Stats() Stats {
 		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
 		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
 		RefusedBehind: s.behind.Load(), Folds: s.writer.derived.folds.Load(),
-		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load(),
+		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load() + s.recollection.emptied.Load(),
 		Backups: s.backups.Load(), FailedBackups: s.failedBackups.Load(),
 		Rolled: s.rolledRows.Load(), Deleted: s.deletedRows.Load(), FailedRounds: s.failedRounds.Load(),
 		Oldest: timeOf(s.oldest.Load()), Free: s.free.Load(),

@@ -422,28 +422,3 @@ func (v *snapshot) describe(sc *scope, totals []pageRow) ([]storage.WitnessTotal
 	}
 	return found, nil
 }
-
-// stack is what of a witness never changes: frames innermost first.
-type stack struct {
-	kind, workload int64
-	frames         []int64
-}
-
-// stacks returns the stacks of witnesses, by the witness's row.
-func (v *snapshot) stacks(ids []int64) (map[int64]stack, error) {
-	found := make(map[int64]stack, len(ids))
-	err := v.each(`WITH RECURSIVE path (witness, depth, frame, node, workload, kind) AS (
-  SELECT w.id, 0, w.frame, w.node, w.workload, s.kind FROM json_each(?) j CROSS JOIN witness w ON w.id = j.value CROSS JOIN subject s ON s.id = w.subject
-  UNION ALL
-  SELECT p.witness, p.depth + 1, n.frame, n.caller, p.workload, p.kind FROM path p CROSS JOIN node n ON n.id = p.node WHERE p.node <> 0)
-SELECT witness, frame, workload, kind FROM path ORDER BY witness, depth`, []any{list(ids)}, func(r *sql.Rows) error {
-		var row, frame int64
-		var workload, kind int64
-		err := r.Scan(&row, &frame, &workload, &kind)
-		s := found[row]
-		s.workload, s.kind, s.frames = workload, kind, append(s.frames, frame)
-		found[row] = s
-		return err
-	})
-	return found, err
-}
