@@ -29,6 +29,7 @@ var importRoutes = []route{
 const (
 	maxImports        = 1000             // that are remembered; the oldest that has ended goes first
 	maxRunning        = 4                // at once
+	maxRunningOf      = 3                // of them, of one tenant: there is one more for the others
 	maxImportAge      = 24 * time.Hour   // after its end
 	maxImportErrors   = 100              // that are told of one
 	importTimeout     = 10 * time.Minute // to send the body
@@ -112,20 +113,26 @@ func (i *imports) start(tenant, scope string, now time.Time) (*importJob, contex
 	if i.closed {
 		return nil, nil, newProblem(http.StatusServiceUnavailable, "the server is stopping")
 	}
-	running := 0
+	running, own := 0, 0
 	i.jobs = slices.DeleteFunc(i.jobs, func(j *importJob) bool {
 		p := j.snapshot()
 		return p.Ended != nil && now.Sub(*p.Ended) > maxImportAge
 	})
 	for _, j := range i.jobs {
-		if p := j.snapshot(); p.State == importRunning {
-			if running++; j.tenant == tenant && p.Scope == scope {
-				return nil, nil, newProblem(http.StatusConflict, "an import of this scope is running")
-			}
+		p := j.snapshot()
+		if p.State != importRunning {
+			continue
+		}
+		running++
+		if j.tenant != tenant {
+			continue
+		}
+		if own++; p.Scope == scope {
+			return nil, nil, newProblem(http.StatusConflict, "an import of this scope is running")
 		}
 	}
-	if running >= maxRunning {
-		return nil, nil, newProblem(http.StatusTooManyRequests, fmt.Sprintf("%d imports are running", maxRunning))
+	if running >= maxRunning || own >= maxRunningOf {
+		return nil, nil, newProblem(http.StatusTooManyRequests, "as many imports as may be are running")
 	}
 	if len(i.jobs) >= maxImports {
 		oldest := slices.IndexFunc(i.jobs, func(j *importJob) bool { return j.snapshot().State != importRunning })

@@ -155,7 +155,7 @@ func TestImportsAreBounded(t *testing.T) {
 	s := newServer(t, store)
 	target := func(scope int) string { return fmt.Sprintf("/api/v1/findings:import?scope=s%d", scope) }
 	var locations []string
-	for i := range maxRunning {
+	for i := range maxRunningOf {
 		w := s.call(http.MethodPost, target(i), `{"findings":[]}`)
 		require.Equal(t, http.StatusAccepted, w.Code, w.Body)
 		locations = append(locations, w.Header().Get("Location"))
@@ -181,6 +181,17 @@ func TestImportsAreBounded(t *testing.T) {
 		}
 		return failed == 1
 	}, 10*time.Second, time.Millisecond)
+
+	post := func(tenant string) int {
+		r := httptest.NewRequest(http.MethodPost, target(0), strings.NewReader(`{"findings":[]}`))
+		r.Header.Set("Content-Type", "application/json")
+		return s.send(as(r, tenant, "ann")).Code
+	}
+	for _, tenant := range []string{"blue", "green"} {
+		require.Equal(t, http.StatusAccepted, post(tenant), tenant)
+		<-store.asked
+	}
+	assert.Equal(t, http.StatusTooManyRequests, post("white"), "all are taken")
 
 	s.api.imports.cancel()
 	s.api.imports.ended.Wait()
