@@ -361,3 +361,30 @@ func TestConcurrency(t *testing.T) {
 	assert.Equal(t, http.StatusOK, <-first)
 	assert.Equal(t, http.StatusOK, s.call(http.MethodGet, "/api/v1/openapi.json", "").Code)
 }
+
+// Who is authenticated leaves some of the requests that are answered at once to others.
+func TestNobodyTakesAllSlots(t *testing.T) {
+	ann, bob := storage.Principal{Tenant: "red", Name: "ann"}, storage.Principal{Tenant: "blue", Name: "ann"}
+	l, err := newLimits(RateLimitConfig{}, 8)
+	require.NoError(t, err)
+	for range 6 {
+		assert.True(t, l.enter(ann, true))
+	}
+	assert.False(t, l.enter(ann, true))
+	assert.True(t, l.enter(bob, true))
+	assert.True(t, l.enter(bob, true))
+	assert.False(t, l.enter(bob, true), "all are taken")
+	l.leave(ann, true)
+	assert.True(t, l.enter(bob, true))
+	for range 3 {
+		l.leave(bob, true)
+	}
+	for range 5 {
+		l.leave(ann, true)
+	}
+	assert.Empty(t, l.answered, "who asks for nothing is forgotten")
+	for range 8 {
+		assert.True(t, l.enter(storage.Principal{}, false), "all who are not authenticated are one")
+	}
+	assert.False(t, l.enter(storage.Principal{}, false))
+}

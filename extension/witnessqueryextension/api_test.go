@@ -61,7 +61,7 @@ func newServer(t testing.TB, store storage.Storage) *server {
 	a := &api{
 		weights: &weights, controls: &controls, snapshots: made,
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
-		telemetry: builder, logger: zap.New(core), now: time.Now,
+		telemetry: builder, logger: zap.New(core), now: time.Now, limits: &limits{},
 	}
 	return &server{TB: t, api: a, handler: a.guard(http.HandlerFunc(a.serve), nil, nil), logs: logs, telemetry: telemetry}
 }

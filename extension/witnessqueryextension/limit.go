@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -39,14 +40,15 @@ const maxPrincipals = 10_000
 type limits struct {
 	config   RateLimitConfig
 	limiters *lru.Cache[storage.Principal, *rate.Limiter]
-	slots    chan struct{} // one element for each request that is answered; nil is no bound
+
+	concurrent int // 0 is no bound
+	mutex      sync.Mutex
+	answering  int                       // requests
+	answered   map[storage.Principal]int // of them, of those who are authenticated
 }
 
-func newLimits(config RateLimitConfig, concurrent int) (limits, error) {
-	l := limits{config: config}
-	if concurrent > 0 {
-		l.slots = make(chan struct{}, concurrent)
-	}
+func newLimits(config RateLimitConfig, concurrent int) (*limits, error) {
+	l := &limits{config: config, concurrent: concurrent, answered: map[storage.Principal]int{}}
 	if config.RequestsPerSecond == 0 {
 		return l, nil
 	}
@@ -75,22 +77,36 @@ func (l *limits) wait(principal storage.Principal, now time.Time) time.Duration 
 	return wait
 }
 
-// enter takes a slot; leave gives it back. It is false when all are taken.
-func (l *limits) enter() bool {
-	if l.slots == nil {
+// enter says whether one more request may be answered; leave that it was. Who is authenticated has at most three quarters
+// of all: bodies that are sent slowly must not shut out the others. All who are not are one, and have no others.
+func (l *limits) enter(principal storage.Principal, authenticated bool) bool {
+	if l.concurrent == 0 {
 		return true
 	}
-	select {
-	case l.slots <- struct{}{}:
-		return true
-	default:
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.answering >= l.concurrent || authenticated && l.answered[principal] >= l.concurrent-l.concurrent/4 {
 		return false
 	}
+	l.answering++
+	if authenticated {
+		l.answered[principal]++
+	}
+	return true
 }
 
-func (l *limits) leave() {
-	if l.slots != nil {
-		<-l.slots
+func (l *limits) leave(principal storage.Principal, authenticated bool) {
+	if l.concurrent == 0 {
+		return
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.answering--
+	if !authenticated {
+		return
+	}
+	if l.answered[principal]--; l.answered[principal] == 0 {
+		delete(l.answered, principal)
 	}
 }
 

@@ -42,7 +42,7 @@ type api struct {
 	logger    *zap.Logger
 	now       func() time.Time
 	access    access
-	limits    limits
+	limits    *limits
 	// deterministic says that the query parameter now is taken; document is the OpenAPI document then.
 	deterministic bool
 	document      json.RawMessage
@@ -168,7 +168,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		write(w, p)
 		return
 	}
-	defer a.limits.leave()
+	defer a.limits.leave(c.principal, c.authenticated)
 	answer, err := a.answer(route, c, path)
 	if err != nil {
 		write(w, a.problemOf(err, route.template))
@@ -202,7 +202,7 @@ func (a *api) refuseCaller(header http.Header, route *route, c *call) *problem {
 		count(a.telemetry.WitnessQueryDeniedRequests, attribute.String("role", string(route.role)))
 		return newProblem(http.StatusForbidden, "the caller may not do this")
 	}
-	if !a.limits.enter() {
+	if !a.limits.enter(c.principal, c.authenticated) {
 		count(a.telemetry.WitnessQueryLimitedRequests, attribute.String("limit", "concurrency"))
 		return tooMany(header, time.Second, "as many requests as may be are being answered")
 	}
