@@ -232,15 +232,13 @@ func (t *table[K, V]) unfolded() []held[K, V] {
 	return found
 }
 
-// of returns a copy of what is published of a group.
+// of returns a copy of what of a group the file lacks, or has in an older state.
 func (t *table[K, V]) of(group int64) []held[K, V] {
-	places := t.groups[group]
-	if len(places) == 0 {
-		return nil
-	}
-	found := make([]held[K, V], len(places))
-	for i, at := range places {
-		found[i] = t.rows[at]
+	var found []held[K, V]
+	for _, at := range t.groups[group] {
+		if t.rows[at].dirty {
+			found = append(found, t.rows[at])
+		}
 	}
 	return found
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
 
-// frozen is a copy of derived rows in memory, by subject: those of a moment, newer than the file's.
+// frozen is a copy of derived rows in memory, by subject: those of a moment that are newer than the file's.
 type frozen struct {
 	subjects map[int64]subjectTotal
 	totals   map[int64][]held[int64, totalRow]

@@ -63,6 +63,7 @@ type pager struct {
 	after *storage.Position
 	limit int
 	until int64 // the newest witness, by when it was first stored
+	all   bool  // none is newer
 	rows  []pageRow
 	// full says that enough rows are known that none behind this one is on the page.
 	full        bool
@@ -155,8 +156,10 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 		return err
 	}
 	p.cut()
+	if err := v.newest(p); err != nil {
+		return err
+	}
 	// Those with the greatest keys come first: the others may have none that is great enough.
-	type candidate struct{ subject, key, witnesses int64 }
 	var candidates []candidate
 	err := v.subjectTotals(sc.frozen, sc.ids(), func(id int64, t *subjectTotal) {
 		c := candidate{id, math.MaxInt64, t.witnesses}
@@ -182,15 +185,28 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 	slices.SortFunc(candidates, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.subject, b.subject))
 	})
-	for _, c := range candidates {
-		if p.full && c.key < p.least {
+	for most := 1; len(candidates) > 0; most *= 2 {
+		// The more subjects were looked at, the fewer rows of others are great enough: so ever more are looked at together.
+		n, witnesses := 0, int64(0)
+		for n < min(most, len(candidates)) && !(p.full && candidates[n].key < p.least) {
+			if witnesses += candidates[n].witnesses; n > 0 && witnesses > togetherLimit {
+				break
+			}
+			n++
+		}
+		if n == 0 {
 			break
 		}
+		together := candidates[:n]
+		candidates = candidates[n:]
 		before := len(p.rows)
-		if p.order == storage.SortID {
-			err = v.pageByID(c.subject, newer, p)
-		} else {
-			err = v.pageOf(c.subject, newer, p)
+		switch {
+		case p.order == storage.SortID:
+			err = v.pageByID(together, newer, p)
+		case n == 1:
+			err = v.pageOf(together[0].subject, newer, p)
+		default:
+			err = v.pageOfMany(together, newer, p)
 		}
 		if err != nil {
 			return err
@@ -202,49 +218,114 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 	return v.complete(p)
 }
 
+// candidate is a subject of which rows may be on the page, and the greatest key that they can have.
+type candidate struct{ subject, key, witnesses int64 }
+
+// togetherLimit is how many witnesses subjects have at most that are looked at together: all of them may be read.
+const togetherLimit = 4000
+
+func subjectsIn(candidates []candidate) string {
+	ids := make([]int64, len(candidates))
+	for i := range candidates {
+		ids[i] = candidates[i].subject
+	}
+	return list(ids)
+}
+
+// newest finds out whether any witness is too new for the page. Their ids ascend with time.
+func (v *snapshot) newest(p *pager) error {
+	var created int64
+	err := v.tx.QueryRowContext(v.ctx, "SELECT coalesce((SELECT created FROM witness ORDER BY id DESC LIMIT 1), 0)").Scan(&created)
+	p.all = created <= p.until
+	return err
+}
+
+// created is the condition that a witness is not too new.
+func (p *pager) created(witness string) (condition string, args []any) {
+	if p.all {
+		return "", nil
+	}
+	return " AND (SELECT created FROM witness w WHERE w.id = " + witness + ") <= ?", []any{p.until}
+}
+
+// keyColumn is the column of total, and that with total_ before it the index, of the order.
+func (p *pager) keyColumn() string {
+	if p.order == storage.SortRecent {
+		return "last"
+	}
+	return "hits"
+}
+
 // pageOf finds rows of a subject by a key, with the index for it.
 func (v *snapshot) pageOf(subject int64, newer set, p *pager) error {
 	least := int64(math.MinInt64)
 	if p.full {
 		least = p.least
 	}
-	column := "hits"
-	if p.order == storage.SortRecent {
-		column = "last"
-	}
-	query := "SELECT t.witness, t." + column + ", t.prefix, w.created FROM total t INDEXED BY total_" + column + " CROSS JOIN witness w ON w.id = t.witness WHERE t.subject = ? AND "
+	column := p.keyColumn()
+	query := "SELECT t.witness, t." + column + ", t.prefix FROM total t INDEXED BY total_" + column + " WHERE t.subject = ? AND "
+	created, until := p.created("t.witness")
 	left := p.limit + spare
 	scan := func(condition string, args ...any) error {
-		return v.each(query+condition, args, func(rows *sql.Rows) error {
-			var row pageRow
-			var prefix sql.RawBytes
-			var created int64
-			if err := rows.Scan(&row.witness, &row.key, &prefix, &created); err != nil {
-				return err
+		return v.each(query+condition+created+" ORDER BY t."+column+" DESC, t.prefix", append(args, until...), func(rows *sql.Rows) error {
+			added, err := p.take(rows, newer)
+			if added {
+				left--
 			}
-			if _, ok := newer[row.witness]; ok || created > p.until {
-				return nil
+			if err == nil && left <= 0 {
+				err = errEnough
 			}
-			row.prefix = prefixOf(prefix)
-			p.rows = append(p.rows, row)
-			if left--; left <= 0 {
-				return errEnough
-			}
-			return nil
+			return err
 		})
 	}
-	order := " ORDER BY t." + column + " DESC, t.prefix"
 	if p.after == nil {
-		return scan("t."+column+" >= ?"+order, subject, least)
+		return scan("t."+column+" >= ?", subject, least)
 	}
-	if err := scan("t."+column+" = ? AND t.prefix >= ?"+order, subject, p.after.Key, p.after.ID[:8]); err != nil || left <= 0 {
+	if err := scan("t."+column+" = ? AND t.prefix >= ?", subject, p.after.Key, p.after.ID[:8]); err != nil || left <= 0 {
 		return err
 	}
-	return scan("t."+column+" < ? AND t."+column+" >= ?"+order, subject, p.after.Key, least)
+	return scan("t."+column+" < ? AND t."+column+" >= ?", subject, p.after.Key, least)
 }
 
-// pageByID finds rows of a subject by the id of the witness.
-func (v *snapshot) pageByID(subject int64, newer set, p *pager) error {
+// pageOfMany does so for several subjects.
+func (v *snapshot) pageOfMany(subjects []candidate, newer set, p *pager) error {
+	least, most := int64(math.MinInt64), int64(math.MaxInt64)
+	if p.full {
+		least = p.least
+	}
+	if p.after != nil {
+		most = p.after.Key
+	}
+	column := p.keyColumn()
+	created, until := p.created("t.witness")
+	return v.each("SELECT t.witness, t."+column+", t.prefix FROM json_each(?) j CROSS JOIN total t INDEXED BY total_"+column+
+		" ON t.subject = j.value WHERE t."+column+" >= ? AND t."+column+" <= ?"+created, append([]any{subjectsIn(subjects), least, most}, until...), func(rows *sql.Rows) error {
+		_, err := p.take(rows, newer)
+		return err
+	})
+}
+
+// take adds a row with witness, key and prefix of the id, unless memory has it newer or it is surely not on the page.
+func (p *pager) take(rows *sql.Rows, newer set) (added bool, err error) {
+	var row pageRow
+	var prefix sql.RawBytes
+	if err := rows.Scan(&row.witness, &row.key, &prefix); err != nil {
+		return false, err
+	}
+	row.prefix = prefixOf(prefix)
+	if _, ok := newer[row.witness]; ok || p.full && row.key < p.least {
+		return false, nil
+	}
+	if p.after != nil && row.key == p.after.Key && row.prefix < prefixOf(p.after.ID[:]) {
+		return false, nil
+	}
+	p.rows = append(p.rows, row)
+	p.few()
+	return true, nil
+}
+
+// pageByID finds rows of subjects by the id of the witness.
+func (v *snapshot) pageByID(subjects []candidate, newer set, p *pager) error {
 	after := []byte{}
 	if p.after != nil {
 		after = p.after.ID[:]
@@ -253,24 +334,31 @@ func (v *snapshot) pageByID(subject int64, newer set, p *pager) error {
 	if p.full {
 		binary.BigEndian.PutUint64(last, p.leastPrefix)
 	}
+	order := ""
+	if len(subjects) == 1 {
+		order = " ORDER BY w.witness"
+	}
+	created, until := p.created("w.id")
 	left := p.limit + spare
-	return v.each(`SELECT w.id, w.witness FROM witness w CROSS JOIN total t ON t.witness = w.id WHERE w.subject = ? AND w.witness > ? AND w.witness <= ? AND w.created <= ?
-ORDER BY w.witness`, []any{subject, after, last, p.until}, func(rows *sql.Rows) error {
-		var row pageRow
-		var id sql.RawBytes
-		if err := rows.Scan(&row.witness, &id); err != nil {
-			return err
-		}
-		if _, ok := newer[row.witness]; ok {
+	return v.each(`SELECT w.id, w.witness FROM json_each(?) j CROSS JOIN witness w INDEXED BY witness_subject ON w.subject = j.value
+CROSS JOIN total t ON t.witness = w.id WHERE w.witness > ? AND w.witness <= ?`+created+order,
+		append([]any{subjectsIn(subjects), after, last}, until...), func(rows *sql.Rows) error {
+			var row pageRow
+			var id sql.RawBytes
+			if err := rows.Scan(&row.witness, &id); err != nil {
+				return err
+			}
+			row.prefix = prefixOf(id)
+			if _, ok := newer[row.witness]; ok || p.full && row.prefix > p.leastPrefix {
+				return nil
+			}
+			p.rows = append(p.rows, row)
+			p.few()
+			if left--; left <= 0 && len(subjects) == 1 {
+				return errEnough
+			}
 			return nil
-		}
-		row.prefix = prefixOf(id)
-		p.rows = append(p.rows, row)
-		if left--; left <= 0 {
-			return errEnough
-		}
-		return nil
-	})
+		})
 }
 
 // totalColumns are those that scanTotal reads.
