@@ -85,3 +85,16 @@ func TestImportedFindingsAreAskedForAndWatched(t *testing.T) {
 	assert.Equal(t, "Tokenizer.Next", at(list, "symbols", 0, "member"))
 	assert.Equal(t, []any{"GO-2026-1"}, at(list, "symbols", 0, "findings"))
 }
+
+// Many writes at once must not hide one: the Collector would keep ten lines of ten seconds.
+func TestEveryWriteIsLogged(t *testing.T) {
+	c := gateway(t)
+	const writes = 20 // as many as fit into logText
+	for range writes {
+		status, _ := c.call(http.MethodPut, "/api/v1/findings/GO-2023-1988", object{})
+		require.Contains(t, []int{http.StatusOK, http.StatusCreated}, status)
+	}
+	require.Eventually(t, func() bool {
+		return strings.Count(c.logText(), "\twrite\t") == writes
+	}, 10*time.Second, 10*time.Millisecond, "lines of writes")
+}
