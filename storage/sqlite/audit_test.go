@@ -361,3 +361,69 @@ func TestDeletingWhatWasTooMuchToCount(t *testing.T) {
 	require.EqualValues(t, 150, page.Witnesses[0].Hits)
 	exact(t, s)
 }
+
+// What is only asserted of a module never takes the place of what is measured or not known by who measured, in any order.
+func TestAssertionsDoNotDescribeWhatIsMeasured(t *testing.T) {
+	said := func(purl string, assurance witness.Assurance, ago time.Duration) witness.Observation {
+		return past(ago, time.Minute, func(o *witness.Observation) {
+			o.Artifact.PURL, o.Witness.Frame.Component, o.Assurance = purl, purl, assurance
+			if purl == "" {
+				o.Artifact = witness.Artifact{}
+			}
+			if assurance == witness.Asserted {
+				o.Source = "post/1/http"
+			}
+		})
+	}
+	unknown, claim := said("", witness.Measured, 3*time.Minute), said("pkg:golang/app@v9", witness.Asserted, time.Minute)
+	older, known := said("pkg:golang/app@v1", witness.Measured, 5*time.Minute), said("pkg:golang/app@v2", witness.Measured, 4*time.Minute)
+	for _, test := range []struct {
+		name string
+		all  []witness.Observation
+		want string
+	}{
+		{"asserted alone", []witness.Observation{claim}, "pkg:golang/app@v9"},
+		{"measured and not known", []witness.Observation{unknown, claim}, ""},
+		{"measured and known once", []witness.Observation{known, unknown, claim}, "pkg:golang/app@v2"},
+		{"measured and known anew", []witness.Observation{older, known, unknown, claim}, "pkg:golang/app@v2"},
+	} {
+		for _, backwards := range []bool{false, true} {
+			for _, apart := range []bool{false, true} {
+				t.Run(fmt.Sprint(test.name, backwards, apart), func(t *testing.T) {
+					s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{})
+					all := slices.Clone(test.all)
+					if backwards {
+						slices.Reverse(all)
+					}
+					if apart {
+						for i := range all {
+							put(t, s, all[i])
+						}
+					} else {
+						put(t, s, all...)
+					}
+					subjects, err := s.Subjects(context.Background(), "", storage.SubjectQuery{IDs: everything(t, s).Subjects})
+					require.NoError(t, err)
+					require.Len(t, subjects, 1)
+					require.Equal(t, []string{test.want, test.want}, []string{subjects[0].Artifact.PURL, subjects[0].Frame.Component})
+				})
+			}
+		}
+	}
+}
+
+// What comes too late is a loss of the sender's own assurance: a claim makes no measured gap.
+func TestALossBehindTheHorizonIsWorthItsSender(t *testing.T) {
+	ctx := context.Background()
+	s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{})
+	require.NoError(t, s.maintain(ctx, func(w *writer) error { return w.moveHorizon(lifeNow.UnixNano()) }))
+	put(t, s, past(time.Hour, time.Minute, func(o *witness.Observation) { o.Assurance, o.Hits = witness.Asserted, 3 }),
+		past(time.Hour, time.Minute, func(o *witness.Observation) { o.Hits = 4 }))
+	coverage, err := s.Coverage(ctx, "", storage.CoverageQuery{})
+	require.NoError(t, err)
+	lost := map[witness.Assurance]uint64{}
+	for i := range coverage {
+		lost[coverage[i].Assurance] += coverage[i].Lost
+	}
+	require.Equal(t, map[witness.Assurance]uint64{witness.Measured: 4, witness.Asserted: 3}, lost)
+}

@@ -123,7 +123,7 @@ func (w *writer) observations(batch storage.Batch, refused []storage.Refusal) (s
 		o := &batch.Observations[i]
 		if o.WindowStart.UnixNano() < w.horizon {
 			written.Refused = append(written.Refused, storage.Refusal{Index: i, Reason: storage.BehindHorizon})
-			key := lossKey{o.Source, o.Instance.Host, o.WindowStart.UnixNano()}
+			key := lossKey{o.Source, o.Instance.Host, o.WindowStart.UnixNano(), o.Assurance}
 			behind[key] = behind[key].add(o)
 			continue
 		}
@@ -154,6 +154,7 @@ type (
 	lossKey struct {
 		source, host string
 		start        int64
+		assurance    witness.Assurance
 	}
 	loss struct {
 		first, last time.Time
@@ -173,7 +174,7 @@ func (w *writer) lose(principal storage.Principal, tenant, name int64, losses ma
 	to := coverageWrite{writer: w, tenant: tenant, tenantName: principal.Tenant, principal: name}
 	for key, lost := range losses {
 		if err := to.record(&witness.Coverage{
-			Source: key.source, Instance: witness.Instance{Host: key.host}, Assurance: witness.Measured,
+			Source: key.source, Instance: witness.Instance{Host: key.host}, Assurance: key.assurance,
 			Start: lost.first, End: lost.last, LossStage: storage.StageBehindHorizon, Lost: lost.hits,
 		}); err != nil {
 			return nil, err
@@ -351,12 +352,17 @@ func (w *writer) name(tenant, principal int64, finding string, id, received int6
 // fact is a row of known_artifact or known_component.
 type fact struct{ id, assurance, seen int64 }
 
-// replaces says whether f stands instead of an older fact: measured before asserted, then the newest.
+// replaces says whether f stands instead of an older fact: measured before asserted, then the newest. That a measured
+// observation knows nothing (id 0) is a fact too: what is only asserted could else take the finding away from it.
 func (f fact) replaces(old fact) bool {
-	if f.assurance != old.assurance {
+	switch {
+	case f.assurance != old.assurance:
 		return f.assurance < old.assurance
+	case f.id == 0 || old.id == 0:
+		return f.id != 0
+	default:
+		return f.seen >= old.seen
 	}
-	return f.seen >= old.seen
 }
 
 // learntKey is what a fact is about: an artifact's module, or the component of a package in it.
@@ -383,7 +389,7 @@ func keyOfPart(f *witness.Frame, image string, isArtifact bool) learntKey {
 }
 
 func note(learnt map[learntKey]fact, key learntKey, said fact) {
-	if said.id == 0 {
+	if said.id == 0 && said.assurance != measured {
 		return
 	}
 	if old, ok := learnt[key]; !ok || said.replaces(old) {
@@ -421,7 +427,7 @@ func (w *writer) learn(tenant int64, learnt map[learntKey]fact) error {
 		if err := execute(put, tenant, module.key, part, said.id, said.assurance, said.seen); err != nil {
 			return err
 		}
-		if !ok || said.id != old.id {
+		if said.id != old.id { // 0 is also what is not there
 			w.changes.known(tenant, module.key, part, about.isArtifact)
 		}
 		w.known.put(key, said)
