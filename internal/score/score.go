@@ -161,11 +161,19 @@ func (w *Weights) timeless(in *Input) evidence {
 	if in.Assurance != witness.Measured {
 		e.source = min(e.source, w.Source.AssertedCap)
 	}
-	e.n = clamp(math.Log10(1+float64(in.Hits)) / w.Hits.Decades)
-	e.b = clamp(math.Log2(1+float64(max(in.Hosts, in.Images, 0))) / w.Breadth.Doublings)
+	e.n, e.b = w.breadth(in.Hits, in.Hosts, in.Images)
 	e.c = e.source * e.identity * e.symbol
-	e.strength = 1 - w.Hits.Weight - w.Breadth.Weight + w.Hits.Weight*e.n + w.Breadth.Weight*e.b
+	e.strength = w.strengthOf(e.n, e.b)
 	return e
+}
+
+// breadth is N and B.
+func (w *Weights) breadth(hits uint64, hosts, images int) (n, b float64) {
+	return clamp(math.Log10(1+float64(hits)) / w.Hits.Decades), clamp(math.Log2(1+float64(max(hosts, images, 0))) / w.Breadth.Doublings)
+}
+
+func (w *Weights) strengthOf(n, b float64) float64 {
+	return 1 - w.Hits.Weight - w.Breadth.Weight + w.Hits.Weight*n + w.Breadth.Weight*b
 }
 
 // compare orders by strength, strongest first, and then by everything that the factors show, so that the order of
