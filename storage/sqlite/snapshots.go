@@ -149,6 +149,9 @@ func (s *Storage) oneSnapshot(ctx context.Context, what, tenant, where string, a
 	return found, err
 }
 
+// snapshotPage is how many bytes of documents and envelopes a page has before it ends, whatever its limit.
+const snapshotPage = 8 << 20
+
 // Snapshots implements storage.SnapshotReader.
 func (s *Storage) Snapshots(ctx context.Context, tenant, finding string, query storage.SnapshotQuery) (page storage.SnapshotPage, err error) {
 	limit := limitOf(query.Limit)
@@ -158,16 +161,22 @@ func (s *Storage) Snapshots(ctx context.Context, tenant, finding string, query s
 	}
 	err = s.view(ctx, "snapshots", tenant, func(v *snapshot) error {
 		var last uint64
-		return v.each(snapshotColumns+" WHERE s.tenant = ? AND s.finding = ? AND s.number < ? ORDER BY s.number DESC LIMIT ?",
+		size := 0
+		err := v.each(snapshotColumns+" WHERE s.tenant = ? AND s.finding = ? AND s.number < ? ORDER BY s.number DESC LIMIT ?",
 			[]any{v.tenant, finding, before, limit + 1}, func(rows *sql.Rows) error {
-				if len(page.Snapshots) == limit {
+				if len(page.Snapshots) == limit || size >= snapshotPage {
 					page.Next = last
-					return nil
+					return errEnough
 				}
 				found, number, err := scanSnapshot(rows.Scan)
 				page.Snapshots, last = append(page.Snapshots, found), number
+				size += len(found.Document) + len(found.Envelope)
 				return err
 			})
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return storage.SnapshotPage{}, err

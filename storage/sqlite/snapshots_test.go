@@ -98,3 +98,35 @@ func TestSnapshotsAreNeverChanged(t *testing.T) {
 		require.ErrorIs(t, err, storage.ErrDigest)
 	}
 }
+
+func TestPagesOfSnapshotsAreBoundedInBytes(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	s := open(t, filepath.Join(t.TempDir(), "witness.db"), func() time.Time { return now })
+	const many = 10
+	previous := ""
+	var newest []string
+	for i := range many {
+		id := signal.Digest([]byte{byte(i)})
+		_, err := s.PutSnapshot(t.Context(), storage.Principal{}, storage.Snapshot{
+			ID: id, Finding: "f", Previous: previous, Document: []byte("{}"), Envelope: make([]byte, storage.MaxSnapshot),
+		})
+		require.NoError(t, err)
+		previous = id
+		newest = append([]string{id}, newest...)
+	}
+	var ids []string
+	pages := 0
+	for query := (storage.SnapshotQuery{Limit: 1000}); ; pages++ {
+		page, err := s.Snapshots(t.Context(), "", "f", query)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(page.Snapshots), snapshotPage/storage.MaxSnapshot)
+		for i := range page.Snapshots {
+			ids = append(ids, page.Snapshots[i].ID)
+		}
+		if query.Before = page.Next; page.Next == 0 {
+			break
+		}
+	}
+	assert.Equal(t, newest, ids)
+	assert.Equal(t, 1, pages)
+}
