@@ -114,7 +114,9 @@ func KeyID(public crypto.PublicKey) (string, error) {
 func hashOf(public crypto.PublicKey) (crypto.Hash, error) {
 	switch public := public.(type) {
 	case ed25519.PublicKey:
-		return 0, nil
+		if len(public) == ed25519.PublicKeySize { // of another length it could not be asked
+			return 0, nil
+		}
 	case *ecdsa.PublicKey:
 		switch public.Curve {
 		case elliptic.P256():

@@ -119,4 +119,6 @@ func TestKeysThatAreNone(t *testing.T) {
 	}
 	_, err = VerifyEnvelope(t.Context(), nil, build(t, full(), "").Document, strong.Public())
 	require.ErrorIs(t, err, ErrSignature)
+	_, err = KeyID(ed25519.PublicKey("too short"))
+	require.Error(t, err, "nothing could be verified with it")
 }
