@@ -1128,11 +1128,11 @@ type TracesSummaryByAssurance struct {
 
 // VersionRange: Affected versions, [introduced, fixed) or [introduced, lastAffected].
 type VersionRange struct {
-	// Not affected from here on
+	// The first version with a fix
 	Fixed string `json:"fixed,omitzero"`
 	// 0 or absent: from the beginning
 	Introduced string `json:"introduced,omitzero"`
-	// Not affected behind this
+	// The last version that is affected
 	LastAffected string `json:"lastAffected,omitzero"`
 }
 
