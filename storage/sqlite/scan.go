@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
@@ -153,12 +154,29 @@ func (v *snapshot) whole(from, to int64) (fromHour, toHour int64, is bool, err e
 	return fromHour, toHour, is, err
 }
 
+// idRange is ids from one to another.
+type idRange [2]int64
+
+// rangesOf are the ranges that ids are in, ascending. A range has others too where that takes less than to seek again.
+func rangesOf(ids []int64) []idRange {
+	const gap = 2
+	var ranges []idRange
+	for _, id := range slices.Sorted(slices.Values(ids)) {
+		if n := len(ranges); n > 0 && id-ranges[n-1][1] <= gap {
+			ranges[n-1][1] = id
+		} else {
+			ranges = append(ranges, idRange{id, id})
+		}
+	}
+	return ranges
+}
+
 // cellsOf calls cell for what subjects have in hours from, and before to.
 func (v *snapshot) cellsOf(sc *scope, from, to, assurance int64, cell func(cellKey, cellRow)) error {
-	ids := make([]int64, len(sc.subjects))
+	asked := make(set, len(sc.subjects))
 	newer := map[cellKey]struct{}{}
-	for i, s := range sc.subjects {
-		ids[i] = s.id
+	for _, s := range sc.subjects {
+		asked.add(s.id)
 		for j := range sc.cells[s.id] {
 			h := &sc.cells[s.id][j]
 			if h.key.hour < from || h.key.hour >= to || assurance != 0 && h.key.assurance != assurance {
@@ -170,17 +188,23 @@ func (v *snapshot) cellsOf(sc *scope, from, to, assurance int64, cell func(cellK
 			}
 		}
 	}
-	return v.each(`WITH ids (id) AS MATERIALIZED (SELECT value FROM json_each(?1))
+	return v.each(`WITH ids (first, last) AS MATERIALIZED (SELECT value->>0, value->>1 FROM json_each(?1))
 SELECT c.hour, c.subject, c.link, c.assurance, c.hits, c.longest
 FROM (SELECT DISTINCT start / ?4 AS hour FROM window WHERE start >= ?2 * ?4 AND start / ?4 < ?3) h
-CROSS JOIN ids CROSS JOIN cell c ON c.hour = h.hour AND c.subject = ids.id
-WHERE ?5 = 0 OR c.assurance = ?5`, []any{list(ids), from, to, hourLength, assurance}, func(rows *sql.Rows) error {
+CROSS JOIN ids CROSS JOIN cell c ON c.hour = h.hour AND c.subject BETWEEN ids.first AND ids.last
+WHERE ?5 = 0 OR c.assurance = ?5`, []any{list(rangesOf(sc.ids())), from, to, hourLength, assurance}, func(rows *sql.Rows) error {
 		var key cellKey
 		var c cellRow
 		err := rows.Scan(&key.hour, &key.subject, &key.link, &key.assurance, &c.hits, &c.longest)
-		if _, ok := newer[key]; !ok {
-			cell(key, c)
+		if _, ok := asked[key.subject]; !ok {
+			return err
 		}
+		if len(newer) > 0 {
+			if _, ok := newer[key]; ok {
+				return err
+			}
+		}
+		cell(key, c)
 		return err
 	})
 }

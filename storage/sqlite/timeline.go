@@ -29,12 +29,17 @@ func (s *Storage) Timeline(ctx context.Context, tenant string, query storage.Tim
 		timeline = storage.Timeline{}
 		cells := map[timeCell]int64{}
 		var longest int64
+		lastStart, bucket := int64(-1), int64(0) // they come in runs
 		add := func(start, subject, link, kind, length, hits int64) {
 			longest = max(longest, length)
-			if hits != 0 {
-				at := timeCell{witness.AlignWindow(timeOf(start), query.Bucket).UnixNano(), tied{link, subject}, kind}
-				cells[at] = plus(cells[at], hits)
+			if hits == 0 {
+				return
 			}
+			if start != lastStart {
+				lastStart, bucket = start, witness.AlignWindow(timeOf(start), query.Bucket).UnixNano()
+			}
+			at := timeCell{bucket, tied{link, subject}, kind}
+			cells[at] = plus(cells[at], hits)
 		}
 		from, to := bounds(&query.Filter)
 		row := func(c *delta) { add(c.start, c.witness.subject, c.link, c.witness.kind, c.length, c.subjectHits) }
@@ -104,22 +109,32 @@ func (v *snapshot) buckets(cells map[timeCell]int64) ([]storage.Bucket, error) {
 	type itemKey struct {
 		start int64
 		joined
+		kind int64
 	}
-	items := map[itemKey]map[witness.Kind]uint64{}
-	buckets := map[int64]*storage.Bucket{}
+	sums := map[itemKey]uint64{}
 	for at, n := range cells {
-		kind := kindOf(at.kind)
-		bucket := buckets[at.start]
+		key := itemKey{at.start, resolved[at.tied], at.kind}
+		sums[key] = sum(sums[key], count(n))
+	}
+	type item struct {
+		start int64
+		joined
+	}
+	items := map[item]map[witness.Kind]uint64{}
+	buckets := map[int64]*storage.Bucket{}
+	for of, n := range sums {
+		kind := kindOf(of.kind)
+		bucket := buckets[of.start]
 		if bucket == nil {
-			bucket = &storage.Bucket{Start: timeOf(at.start), Hits: map[witness.Kind]uint64{}}
-			buckets[at.start] = bucket
+			bucket = &storage.Bucket{Start: timeOf(of.start), Hits: map[witness.Kind]uint64{}}
+			buckets[of.start] = bucket
 		}
-		key := itemKey{at.start, resolved[at.tied]}
+		key := item{of.start, of.joined}
 		if items[key] == nil {
 			items[key] = map[witness.Kind]uint64{}
 		}
-		bucket.Hits[kind] = sum(bucket.Hits[kind], count(n))
-		items[key][kind] = sum(items[key][kind], count(n))
+		bucket.Hits[kind] = sum(bucket.Hits[kind], n)
+		items[key][kind] = sum(items[key][kind], n)
 	}
 	for key, hits := range items {
 		bucket := buckets[key.start]
