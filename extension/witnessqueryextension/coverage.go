@@ -45,7 +45,7 @@ func coverageSummaryOf(c *evidence.Coverage) coverageSummary {
 		if loss.Lost == nil {
 			s.LostUnknown = true
 		} else {
-			s.Lost += *loss.Lost
+			s.Lost = max(s.Lost, s.Lost+*loss.Lost) // at least: it never wraps
 		}
 	}
 	return s

@@ -501,7 +501,7 @@ func (c *Coverage) Lost(from, to time.Time) (lost uint64, unknown bool) {
 		if l.Lost == nil {
 			unknown = true
 		} else {
-			lost += *l.Lost
+			lost = plus(lost, *l.Lost)
 		}
 	}
 	return lost, unknown
@@ -511,7 +511,7 @@ func (c *Coverage) Lost(from, to time.Time) (lost uint64, unknown bool) {
 func (c *Coverage) Processes() (watched, seen uint64) {
 	for i := range c.Sources {
 		if s := &c.Sources[i]; s.Active {
-			watched, seen = watched+s.ProcessesWatched, seen+s.ProcessesSeen
+			watched, seen = plus(watched, s.ProcessesWatched), plus(seen, s.ProcessesSeen)
 		}
 	}
 	return watched, seen
