@@ -110,7 +110,7 @@ type Writer interface {
 	ContainmentWriter
 	SnapshotWriter
 	// WriteObservations adds hits. Under one key what is measured replaces what is asserted. It returns ErrConflict, and stores nothing, when the receipt does not match; a
-	// matching receipt makes all of the batch duplicates. A finding named by an observation exists from then on.
+	// matching receipt makes all of the batch duplicates, but for what is refused once more: BehindHorizon only what was so then. A finding named by an observation exists from then on.
 	// The id of each observation must be that of its witness: backends trust the caller in this.
 	WriteObservations(ctx context.Context, batch Batch) (Written, error)
 	// WriteCoverage adds coverage; what is known by its key adds nothing, and what Validate refuses is left out. Heartbeats
@@ -389,7 +389,7 @@ const StageCoverageLimit = "storage.coverage_limit"
 // BehindHorizon is the Refusal.Reason of an observation whose window was rolled up, so that nobody can say whether it is
 // new. The backend tells it as a loss at StageBehindHorizon, in the same transaction; whoever called need not.
 const (
-	BehindHorizon      = "witness.window.start: is before what was rolled up"
+	BehindHorizon      = "window: is before what was rolled up"
 	StageBehindHorizon = "storage.behind_horizon"
 )
 

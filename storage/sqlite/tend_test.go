@@ -154,9 +154,19 @@ func TestRollUpKeepsTotals(t *testing.T) {
 	assert.Len(t, late.Refused, 1)
 	assert.Equal(t, 1, late.Stored)
 	assert.EqualValues(t, 1, s.Stats().RefusedBehind)
+	post := func(o *witness.Observation) { o.Source = "post/1/http" }
+	posted := storage.Batch{Receipt: &storage.Receipt{Key: "k"}, Observations: []witness.Observation{
+		past(25*time.Hour, time.Minute, post), past(23*time.Hour, time.Minute, post),
+	}}
+	written, err := s.WriteObservations(ctx, posted)
+	require.NoError(t, err)
+	assert.Equal(t, storage.Written{Stored: 1, Refused: late.Refused}, written)
+	written, err = s.WriteObservations(ctx, posted)
+	require.NoError(t, err)
+	assert.Equal(t, storage.Written{Duplicates: 1, Refused: late.Refused}, written, "it is no less refused when it is sent again")
 	coverage, err := s.Coverage(ctx, "", storage.CoverageQuery{})
 	require.NoError(t, err)
-	require.Len(t, coverage, 1)
+	require.Len(t, coverage, 2, "one each")
 	assert.EqualValues(t, 1, coverage[0].Lost)
 	// Again nothing is due.
 	rolled := s.Stats().Rolled

@@ -107,7 +107,8 @@ func (w *writer) observations(batch storage.Batch, refused []storage.Refusal) (s
 			return storage.Written{}, nil, err
 		}
 		if known {
-			return storage.Written{Duplicates: len(batch.Observations)}, nil, nil
+			written, err := w.again(batch.Observations, tenant, refused)
+			return written, nil, err
 		}
 	}
 	var written storage.Written
@@ -205,6 +206,38 @@ func (w *writer) receipt(tenant, principal int64, receipt *storage.Receipt, rece
 	default:
 		return true, nil
 	}
+}
+
+// again is the outcome of a batch whose receipt is known: what is behind the horizon and not stored was refused then, and is
+// now. refused are those that would be refused in any case.
+func (w *writer) again(observations []witness.Observation, tenant int64, refused []storage.Refusal) (storage.Written, error) {
+	kept, err := w.mark(markKept)
+	if err != nil {
+		return storage.Written{}, err
+	}
+	var written storage.Written
+	for i := range observations {
+		if len(refused) > 0 && refused[0].Index == i {
+			written.Refused = append(written.Refused, refused[0])
+			refused = refused[1:]
+			continue
+		}
+		o := &observations[i]
+		start := o.WindowStart.UnixNano()
+		stored := start >= w.horizon || start < kept // what was deleted may have been stored
+		if !stored {
+			if err := w.isStored.QueryRowContext(context.Background(), tenant, o.ID[:], o.Source,
+				start, floor(start, hourLength), floor(start, dayLength)).Scan(&stored); err != nil {
+				return storage.Written{}, err
+			}
+		}
+		if stored {
+			written.Duplicates++
+		} else {
+			written.Refused = append(written.Refused, storage.Refusal{Index: i, Reason: storage.BehindHorizon})
+		}
+	}
+	return written, nil
 }
 
 // observation stores one and reports whether it is new. What is measured is new where its key was only asserted, and

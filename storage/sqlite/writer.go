@@ -56,7 +56,7 @@ type statements struct {
 	addNamed, nameFinding                      *sql.Stmt
 	findFinding, putFinding, deleteFinding     *sql.Stmt
 	deleteScope, bareScope, scopeFindings      *sql.Stmt
-	findReceipt, addReceipt                    *sql.Stmt
+	findReceipt, addReceipt, isStored          *sql.Stmt
 	findArtifactOf, putArtifactOf              *sql.Stmt
 	findComponentOf, putComponentOf            *sql.Stmt
 	findSnapshot, lastSnapshot, addSnapshot    *sql.Stmt
@@ -107,6 +107,9 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.bareScope, "UPDATE finding SET scope = '', component = '', json = json_object('id', id) WHERE tenant = ? AND scope = ? AND id NOT IN (SELECT value FROM json_each(?))"},
 		{&w.findReceipt, "SELECT body FROM receipt WHERE tenant = ? AND principal = ? AND key = ?"},
 		{&w.addReceipt, "INSERT INTO receipt VALUES (?,?,?,?,?)"},
+		{&w.isStored, `SELECT EXISTS (SELECT 1 FROM witness w, source s WHERE w.tenant = ?1 AND w.witness = ?2 AND s.text = ?3
+AND (EXISTS (SELECT 1 FROM obs o WHERE o.start = ?4 AND o.source = s.id AND o.witness = w.id)
+  OR EXISTS (SELECT 1 FROM rolled r WHERE r.start IN (?5, ?6) AND r.source = s.id AND r.witness = w.id)))`},
 		{&w.findArtifactOf, "SELECT artifact, assurance, seen FROM known_artifact WHERE tenant = ? AND module = ? AND part = ?"},
 		{&w.putArtifactOf, "INSERT OR REPLACE INTO known_artifact VALUES (?,?,?,?,?,?)"},
 		{&w.findComponentOf, "SELECT component, assurance, seen FROM known_component WHERE tenant = ? AND module = ? AND part = ?"},

@@ -318,6 +318,14 @@ func receipts(b *bench) {
 	assert.Len(b, written.Refused, 1)
 	_, err = write(batch("all refused", 2, observation(minute(600))))
 	require.ErrorIs(b, err, storage.ErrConflict, "a receipt is kept even if nothing was stored")
+
+	partly := batch("partly", 1, observation(source("post/3/http")), observation(source("post/3/http"), minute(600)))
+	first, err := write(partly)
+	require.NoError(b, err)
+	assert.Equal(b, 1, first.Stored)
+	again, err := write(partly)
+	require.NoError(b, err)
+	assert.Equal(b, storage.Written{Duplicates: 1, Refused: first.Refused}, again, "what was refused is not taken for stored")
 }
 
 func tenants(b *bench) {
