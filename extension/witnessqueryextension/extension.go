@@ -128,6 +128,7 @@ func (e *queryExtension) Shutdown(ctx context.Context) error {
 	if e.server != nil {
 		e.api.imports.cancel()
 		defer e.api.imports.ended.Wait()
+		defer e.api.boards.Close()
 		if err := e.server.Shutdown(ctx); err != nil {
 			if err = e.server.Close(); err != nil {
 				return err

@@ -105,15 +105,19 @@ func (a *api) listFindings(c *call) (answer, error) {
 			"sort: there are more than %d findings, or too much evidence for them: without sort, or with sort=id, and without filters but component they are listed",
 			a.boards.Limit()))
 	}
+	if errors.Is(err, evidence.ErrReading) {
+		c.header.Set("Retry-After", "5")
+		return answer{}, newProblem(http.StatusServiceUnavailable, "the findings are being read; Retry-After says when to ask again")
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	list := findingList{AsOf: query.Now.UTC(), Findings: make([]findingEvidence, 0, len(page.Findings))}
+	list := findingList{AsOf: page.AsOf.UTC(), Findings: make([]findingEvidence, 0, len(page.Findings))}
 	for i := range page.Findings {
 		list.Findings = append(list.Findings, findingEvidenceOf(&page.Findings[i]))
 	}
 	if page.Next != nil {
-		next, err := (&cursor{AsOf: query.Now, Key: page.Next.Key, ID: page.Next.ID}).encode(parameters...)
+		next, err := (&cursor{AsOf: page.AsOf, Key: page.Next.Key, ID: page.Next.ID}).encode(parameters...)
 		if err != nil {
 			return answer{}, err
 		}
@@ -122,11 +126,14 @@ func (a *api) listFindings(c *call) (answer, error) {
 	return answer{http.StatusOK, list}, nil
 }
 
-// selectFindings reads a page of findings by id where nothing else is asked for, however many there are, and else keeps
-// all findings of the tenant to choose from.
+// selectFindings reads a page of findings by id where nothing else is asked for, however many there are, unless all
+// findings of the tenant are at hand. Else, and for whoever turns pages, it keeps them to choose from.
 func (a *api) selectFindings(c *call, query *evidence.FindingsQuery) (evidence.FindingsPage, error) {
-	if !query.ByID() {
-		return a.boards.Findings(c.Context(), a.store, c.principal.Tenant, a.weights, query)
+	if !query.ByID() || a.boards.Ready(c.principal.Tenant) {
+		page, err := a.boards.Findings(c.Context(), a.store, c.principal.Tenant, a.weights, *query, a.deterministic)
+		if !query.ByID() || err == nil {
+			return page, err
+		}
 	}
 	stored := storage.FindingQuery{Component: query.Component, Limit: query.Limit}
 	if query.After != nil {
@@ -136,11 +143,12 @@ func (a *api) selectFindings(c *call, query *evidence.FindingsQuery) (evidence.F
 	if err != nil {
 		return evidence.FindingsPage{}, err
 	}
-	var found evidence.FindingsPage
+	found := evidence.FindingsPage{AsOf: query.Now}
 	if found.Findings, err = evidence.Summarize(c.Context(), a.store, c.principal.Tenant, a.weights, query.Now, page.Findings); err != nil {
 		return evidence.FindingsPage{}, err
 	}
 	if n := len(page.Findings); page.More && n > 0 {
+		a.boards.Warm(a.store, c.principal.Tenant, a.weights)
 		found.Next = &evidence.FindingPosition{ID: page.Findings[n-1].ID}
 	}
 	return found, nil

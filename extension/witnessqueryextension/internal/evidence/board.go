@@ -3,12 +3,12 @@ package evidence
 import (
 	"cmp"
 	"context"
-	"errors"
+	"maps"
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/finding"
 	"github.com/otelcol-witness/otelcol-witness/internal/score"
@@ -29,18 +29,17 @@ type Summed struct {
 
 // Summarize adds up the evidence of some findings with a few calls of the reader, however many findings they are.
 func Summarize(ctx context.Context, reader storage.Reader, tenant string, w *score.Weights, now time.Time, findings []witness.Finding) ([]Summed, error) {
-	b := newBoard(tenant, w, math.MaxInt, math.MaxInt)
+	b := newBoard(tenant, w, reader, math.MaxInt, math.MaxInt)
 	entries := make([]*entry, len(findings))
 	for i := range findings {
 		entries[i] = b.put(&findings[i], time.Time{})
 	}
-	if err := b.load(ctx, reader, entries); err != nil {
+	if err := b.load(ctx, entries); err != nil {
 		return nil, err
 	}
+	b.addUp(len(b.stale))
 	summed := make([]Summed, len(entries))
-	var scratch []score.Input
 	for i, e := range entries {
-		e.addUp(w, &scratch)
 		summed[i] = e.summed(now)
 	}
 	return summed, nil
@@ -91,124 +90,34 @@ func (q *FindingsQuery) ByID() bool {
 		q.Observed == nil && q.ChangedSince.IsZero()
 }
 
-// FindingsPage is a page of findings. Next is nil on the last one.
+// FindingsPage is a page of findings as of a time. Next is nil on the last one.
 type FindingsPage struct {
+	AsOf     time.Time
 	Findings []Summed
 	Next     *FindingPosition
 }
 
-// Limits of what Boards keep.
-const (
-	// MaxBoardFindings is how many findings of a tenant can be selected and ordered by their evidence.
-	MaxBoardFindings = 200_000
-	// maxBoardPieces is how many pairs of finding and subject are kept for a tenant.
-	maxBoardPieces = 2_000_000
-	// maxBoards is how many tenants are kept; the one that was asked for least recently is forgotten.
-	maxBoards = 16
-	// boardChunk is how many findings or subjects one call of the reader is about.
-	boardChunk = 5000
-	// refreshTime is how long a refresh may take, whoever waits for it.
-	refreshTime = 2 * time.Minute
-)
-
-// ErrTooMany says that a tenant has more findings, or more evidence for them, than a board holds.
-var ErrTooMany = errors.New("there are more findings than can be ordered by their evidence")
-
-// Boards keep for each tenant what its findings add up to, so that all of them can be selected and ordered by it. What
-// they answer is never older than the last write that returned before they were asked. The zero Boards are ready for
-// use, by many at once.
-type Boards struct {
-	// MaxFindings is how many findings of a tenant are kept; 0 is MaxBoardFindings.
-	MaxFindings int
-
-	lock   sync.Mutex
-	boards map[string]*Board
-	clock  uint64 // of use
-}
-
-// Findings selects findings of a tenant. ErrTooMany, if there are too many of them.
-func (b *Boards) Findings(ctx context.Context, reader storage.Reader, tenant string, w *score.Weights, query *FindingsQuery) (FindingsPage, error) {
-	board := b.of(tenant, w)
-	board.lock.Lock()
-	defer board.lock.Unlock()
-	if err := board.refresh(ctx, reader); err != nil {
-		return FindingsPage{}, err
-	}
-	return board.list(ctx, reader, query)
-}
-
-func (b *Boards) of(tenant string, w *score.Weights) *Board {
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	if b.boards == nil {
-		b.boards = map[string]*Board{}
-	}
-	board := b.boards[tenant]
-	if board == nil {
-		if len(b.boards) == maxBoards {
-			oldest := ""
-			for name, other := range b.boards {
-				if oldest == "" || other.used < b.boards[oldest].used || other.used == b.boards[oldest].used && name < oldest {
-					oldest = name
-				}
-			}
-			delete(b.boards, oldest)
-		}
-		board = newBoard(tenant, w, b.Limit(), maxBoardPieces)
-		b.boards[tenant] = board
-	}
-	b.clock++
-	board.used = b.clock
-	return board
-}
-
-// Limit is how many findings of a tenant are kept.
-func (b *Boards) Limit() int { return cmp.Or(b.MaxFindings, MaxBoardFindings) }
-
-// Tenants is how many tenants have their findings kept.
-func (b *Boards) Tenants() int {
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	return len(b.boards)
-}
-
-// Size is how many findings are kept, of all tenants.
-func (b *Boards) Size() int {
-	b.lock.Lock()
-	boards := make([]*Board, 0, len(b.boards))
-	for _, board := range b.boards {
-		boards = append(boards, board)
-	}
-	b.lock.Unlock()
-	size := 0
-	for _, board := range boards {
-		size += int(board.size.Load())
-	}
-	return size
-}
-
-// Board is the findings of a tenant with what answers them.
-type Board struct {
+// board is the findings of a tenant with what answers them. One goroutine at a time changes it; what others read, lock
+// guards, and it is held for a few milliseconds at most.
+type board struct {
 	tenant               string
 	weights              *score.Weights
+	reader               storage.Reader
 	maxEntries, maxPairs int
-	used                 uint64 // of Boards
-	size                 atomic.Int64
 
-	lock    sync.Mutex
-	version uint64 // of storage.Changes; 0: nothing is loaded
-	// tooMany: the findings did not fit at version.
-	tooMany bool
+	lock sync.RWMutex
 	// entries by id and by number, which the index knows them by; a number without entry is free.
 	entries  map[string]*entry
 	numbered []*entry
 	free     []int
-	sorted   []*entry // by id; nil when it must be made anew
+	sorted   []*entry // by id
+	unsorted bool     // sorted must be made anew
 	index    *finding.Index
-	subjects map[string]*boardSubject // those with pieces
+	subjects map[string]*boardSubject // those that answer something
 	claims   map[string][]*entry      // by subject, those that traces named it for
-	matches  map[finding.Match]*finding.Match
-	pairs    int
+	pairs    int                      // of finding and subject
+	names    int                      // of subjects
+	stale    []*entry                 // those to add up again
 }
 
 // entry is a finding.
@@ -217,8 +126,10 @@ type entry struct {
 	changed time.Time
 	number  int
 	loading bool
-	stale   bool // what follows must be added up again
-	pieces  []*piece
+	stale   bool // it is in board.stale
+	gone    bool
+	mixed   bool                            // pieces are not in order
+	pieces  []piece                         // those of an artifact and level together
 	named   map[string]storage.NamedSubject // by subject
 
 	hits        uint64
@@ -227,69 +138,104 @@ type entry struct {
 	prepared    score.Prepared
 }
 
-// piece is a subject that answers a finding, by itself, because a trace claims so, or both.
+// Portion is the part of a subject's hits that a piece is about.
+const (
+	portionMeasured = iota
+	portionAsserted
+	portionClaimed // those of the traces that named the finding, where the subject answers it by that alone
+	portions
+)
+
+// piece is hits of a subject that answer a finding.
 type piece struct {
-	entry        *entry
-	subject      *boardSubject
-	own, claimed *finding.Match
+	subject *boardSubject
+	match   float64 // score.Weights.Match
+	level   finding.Level
+	portion uint8
+	first   bool // of its artifact and level
 }
 
+// boardSubject is a subject with what it adds up to.
 type boardSubject struct {
-	storage.Subject // without what only matching needs
-	total           storage.SubjectTotal
-	pieces          []*piece
-	// places are those of its witnesses, once they are asked for.
-	places  places
-	located bool
+	id       string
+	kind     int // place in witness.Kinds
+	artifact string
+	digest   string
+	first    time.Time
+	parts    [portionClaimed]part
+	entries  []*entry
+	// places are the namespaces and images it was seen in.
+	places []unique.Handle[string]
 }
 
-func newBoard(tenant string, w *score.Weights, maxEntries, maxPairs int) *Board {
-	b := &Board{tenant: tenant, weights: w, maxEntries: maxEntries, maxPairs: maxPairs}
+// part is what a portion of hits adds up to.
+type part struct {
+	hits     uint64
+	strength float64
+	last     time.Time
+}
+
+func newBoard(tenant string, w *score.Weights, reader storage.Reader, maxEntries, maxPairs int) *board {
+	b := &board{tenant: tenant, weights: w, reader: reader, maxEntries: maxEntries, maxPairs: maxPairs}
 	b.empty()
 	return b
 }
 
-func (b *Board) empty() {
-	b.version, b.pairs = 0, 0
-	b.entries, b.numbered, b.free, b.sorted = map[string]*entry{}, nil, nil, nil
+func (b *board) empty() {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.pairs, b.names = 0, 0
+	b.entries, b.numbered, b.free, b.sorted, b.unsorted, b.stale = map[string]*entry{}, nil, nil, nil, false, nil
 	b.index = finding.NewIndex()
-	b.subjects, b.claims, b.matches = map[string]*boardSubject{}, map[string][]*entry{}, map[finding.Match]*finding.Match{}
+	b.subjects, b.claims = map[string]*boardSubject{}, map[string][]*entry{}
 }
 
 // put adds or replaces a finding, without its evidence.
-func (b *Board) put(f *witness.Finding, changed time.Time) *entry {
+func (b *board) put(f *witness.Finding, changed time.Time) *entry {
 	b.remove(f.ID)
-	e := &entry{finding: *f, changed: changed, stale: true}
+	e := &entry{finding: *f, changed: changed}
 	if n := len(b.free); n > 0 {
 		e.number, b.free = b.free[n-1], b.free[:n-1]
 		b.numbered[e.number] = e
 	} else {
 		e.number, b.numbered = len(b.numbered), append(b.numbered, e)
 	}
-	b.entries[f.ID], b.sorted = e, nil
+	b.entries[f.ID], b.unsorted = e, true
 	b.index.Add(e.number, f)
+	b.touch(e)
 	return e
 }
 
-func (b *Board) remove(id string) {
+// touch has an entry added up again.
+func (b *board) touch(e *entry) {
+	if !e.stale {
+		e.stale, b.stale = true, append(b.stale, e)
+	}
+}
+
+func (b *board) remove(id string) {
 	e := b.entries[id]
 	if e == nil {
 		return
 	}
 	b.index.Remove(e.number, &e.finding)
 	b.disown(e)
-	for _, p := range e.pieces {
-		p.subject.pieces = slices.DeleteFunc(p.subject.pieces, func(other *piece) bool { return other == p })
-		b.drop(p.subject)
+	for i := range e.pieces {
+		s := e.pieces[i].subject
+		if at := slices.Index(s.entries, e); at >= 0 { // once, however many pieces it has
+			s.entries = slices.Delete(s.entries, at, at+1)
+			b.pairs--
+			b.drop(s)
+		}
 	}
-	b.pairs -= len(e.pieces)
+	e.pieces, e.gone = nil, true
 	delete(b.entries, id)
-	b.numbered[e.number], b.sorted = nil, nil
+	b.numbered[e.number], b.unsorted = nil, true
 	b.free = append(b.free, e.number)
 }
 
 // disown takes an entry out of claims.
-func (b *Board) disown(e *entry) {
+func (b *board) disown(e *entry) {
 	for subject := range e.named {
 		b.claims[subject] = slices.DeleteFunc(b.claims[subject], func(other *entry) bool { return other == e })
 		if len(b.claims[subject]) == 0 {
@@ -300,106 +246,24 @@ func (b *Board) disown(e *entry) {
 }
 
 // drop forgets a subject that answers nothing.
-func (b *Board) drop(s *boardSubject) {
-	if len(s.pieces) == 0 {
-		delete(b.subjects, s.ID)
+func (b *board) drop(s *boardSubject) {
+	if len(s.entries) == 0 && b.subjects[s.id] == s {
+		b.names -= len(s.places)
+		delete(b.subjects, s.id)
 	}
-}
-
-// refresh makes the board as new as the storage.
-func (b *Board) refresh(ctx context.Context, reader storage.Reader) (err error) {
-	// Others wait for it too, and what is half done must be begun again.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTime)
-	defer cancel()
-	changes, err := reader.Changes(ctx, b.tenant, b.version)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			b.empty()
-		}
-		if b.tooMany = errors.Is(err, ErrTooMany); b.tooMany || err == nil {
-			b.version = changes.Version
-		}
-		b.size.Store(int64(len(b.entries)))
-	}()
-	switch {
-	case b.tooMany && !changes.Everything && len(changes.Findings)+len(changes.Described) == 0:
-		return ErrTooMany
-	case b.tooMany || changes.Everything:
-		b.empty()
-		return b.loadAll(ctx, reader)
-	}
-	if err := b.reload(ctx, reader, changes.Findings); err != nil {
-		return err
-	}
-	if err := b.describe(ctx, reader, changes.Described); err != nil {
-		return err
-	}
-	counted := changes.Counted
-	if len(changes.Described) > 0 {
-		counted = append(slices.Clone(counted), changes.Described...)
-		slices.Sort(counted)
-		counted = slices.Compact(counted)
-	}
-	return b.count(ctx, reader, counted)
-}
-
-func (b *Board) loadAll(ctx context.Context, reader storage.Reader) error {
-	query := storage.FindingQuery{Limit: 1000}
-	for {
-		page, err := reader.Findings(ctx, b.tenant, query)
-		if err != nil {
-			return err
-		}
-		for i := range page.Findings {
-			b.put(&page.Findings[i], page.Changed[i])
-		}
-		if len(b.entries) > b.maxEntries {
-			return ErrTooMany
-		}
-		if !page.More {
-			break
-		}
-		query.After = page.Findings[len(page.Findings)-1].ID
-	}
-	return b.load(ctx, reader, b.byID())
-}
-
-// reload reads findings anew; those that are gone are removed.
-func (b *Board) reload(ctx context.Context, reader storage.Reader, ids []string) error {
-	var entries []*entry
-	for ids := range slices.Chunk(ids, 1000) {
-		page, err := reader.Findings(ctx, b.tenant, storage.FindingQuery{IDs: ids, Limit: len(ids)})
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			b.remove(id)
-		}
-		for i := range page.Findings {
-			entries = append(entries, b.put(&page.Findings[i], page.Changed[i]))
-		}
-	}
-	if len(b.entries) > b.maxEntries {
-		return ErrTooMany
-	}
-	return b.load(ctx, reader, entries)
 }
 
 // load reads and matches the evidence of entries that have none yet.
-func (b *Board) load(ctx context.Context, reader storage.Reader, entries []*entry) error {
+func (b *board) load(ctx context.Context, entries []*entry) error {
 	for _, e := range entries {
 		e.loading = true
 	}
-	seen := map[string]bool{}
-	fresh := map[string]bool{}
 	for chunk := range slices.Chunk(entries, boardChunk) {
-		if err := b.claim(ctx, reader, chunk); err != nil {
+		if err := b.claim(ctx, chunk); err != nil {
 			return err
 		}
 	}
+	seen, fresh := map[string]bool{}, map[string]bool{}
 	for chunk := range slices.Chunk(entries, boardChunk) {
 		var query storage.SubjectQuery
 		for _, e := range chunk {
@@ -415,19 +279,23 @@ func (b *Board) load(ctx context.Context, reader storage.Reader, entries []*entr
 			slices.Sort(*values)
 			*values = slices.Compact(*values)
 		}
-		subjects, err := reader.Subjects(ctx, b.tenant, query)
+		subjects, err := b.reader.Subjects(ctx, b.tenant, query)
 		if err != nil {
 			return err
 		}
-		for i := range subjects {
-			s := &subjects[i]
-			if seen[s.ID] {
-				continue // several chunks select it; the first gives it to all
+		for part := range slices.Chunk(subjects, lockChunk) {
+			b.lock.Lock()
+			for i := range part {
+				s := &part[i]
+				if seen[s.ID] {
+					continue // several chunks select it; the first gives it to all
+				}
+				seen[s.ID] = true
+				if b.match(s, func(e *entry) bool { return e.loading }) {
+					fresh[s.ID] = true
+				}
 			}
-			seen[s.ID] = true
-			if b.match(s, func(e *entry) bool { return e.loading }) {
-				fresh[s.ID] = true
-			}
+			b.lock.Unlock()
 		}
 		if b.pairs > b.maxPairs {
 			return ErrTooMany
@@ -441,55 +309,80 @@ func (b *Board) load(ctx context.Context, reader storage.Reader, entries []*entr
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	return b.total(ctx, reader, ids)
+	return b.total(ctx, ids)
 }
 
 // claim reads what traces named entries for.
-func (b *Board) claim(ctx context.Context, reader storage.Reader, entries []*entry) error {
+func (b *board) claim(ctx context.Context, entries []*entry) error {
 	ids := make([]string, len(entries))
 	for i, e := range entries {
 		ids[i] = e.finding.ID
-		b.disown(e)
 	}
-	named, err := reader.NamedSubjects(ctx, b.tenant, ids)
+	named, err := b.reader.NamedSubjects(ctx, b.tenant, ids)
 	if err != nil {
 		return err
 	}
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	for _, e := range entries {
+		b.disown(e)
+		b.touch(e)
+	}
 	for _, n := range named {
 		e := b.entries[n.Finding]
+		if e == nil {
+			continue
+		}
 		if e.named == nil {
 			e.named = map[string]storage.NamedSubject{}
 		}
 		e.named[n.Subject] = n
 		b.claims[n.Subject] = append(b.claims[n.Subject], e)
-		e.stale = true
 	}
 	return nil
 }
 
 // match gives a subject to the entries that it answers, of those that are wanted, and reports whether there are any.
-func (b *Board) match(s *storage.Subject, wanted func(*entry) bool) bool {
-	subject, any := b.subjects[s.ID], false
+func (b *board) match(s *storage.Subject, wanted func(*entry) bool) (any bool) {
+	subject := b.subjects[s.ID]
 	try := func(e *entry, named bool) {
 		if !wanted(e) {
 			return
 		}
-		p := &piece{entry: e, own: b.matchOf(&e.finding, s, false)}
-		if named {
-			p.claimed = b.matchOf(&e.finding, s, true)
+		of := func(named bool) *finding.Match {
+			if m, ok := finding.Of(&e.finding, s.Kind, &s.Frame, &s.Artifact, named); ok {
+				return &m
+			}
+			return nil
 		}
-		if p.own == nil && p.claimed == nil {
+		own := of(false)
+		var claimed *finding.Match
+		if named {
+			claimed = of(true)
+		}
+		if own == nil && claimed == nil {
 			return
 		}
 		if subject == nil {
-			subject = &boardSubject{}
+			subject = &boardSubject{id: s.ID}
 			b.subjects[s.ID] = subject
 		}
-		subject.Subject = storage.Subject{
-			ID: s.ID, Kind: s.Kind, Artifact: s.Artifact, Frame: witness.Frame{Module: s.Frame.Module, SymbolSource: s.Frame.SymbolSource},
+		subject.kind, subject.artifact, subject.digest = slices.Index(witness.Kinds, s.Kind), artifactKey(s), s.Artifact.Digest
+		add := func(portion uint8, assurance witness.Assurance, m *finding.Match) {
+			e.pieces = append(e.pieces, piece{subject: subject, level: m.Level, portion: portion, match: b.weights.Match(&score.Input{
+				Level: m.Level, Version: m.Version, Symbol: m.Symbol, Assurance: assurance,
+				Source: b.weights.SourceConfidence(&s.Frame, s.Kind, assurance), Identity: b.weights.IdentityConfidence(s.Artifact.Method),
+			})})
 		}
-		p.subject = subject
-		subject.pieces, e.pieces, e.stale, any = append(subject.pieces, p), append(e.pieces, p), true, true
+		if own == nil {
+			add(portionClaimed, witness.Asserted, claimed)
+		} else {
+			add(portionMeasured, witness.Measured, own)
+			add(portionAsserted, witness.Asserted, cmp.Or(claimed, own))
+		}
+		subject.entries = append(subject.entries, e)
+		e.mixed, any = true, true
+		b.touch(e)
 		b.pairs++
 	}
 	claims := b.claims[s.ID]
@@ -504,55 +397,49 @@ func (b *Board) match(s *storage.Subject, wanted func(*entry) bool) bool {
 	return any
 }
 
-// matchOf is how a subject answers a finding, or nil. Equal matches are one.
-func (b *Board) matchOf(f *witness.Finding, s *storage.Subject, named bool) *finding.Match {
-	m, ok := finding.Of(f, s.Kind, &s.Frame, &s.Artifact, named)
-	if !ok {
-		return nil
+// describe matches subjects anew, and reads where they were seen and what they add up to.
+func (b *board) describe(ctx context.Context, ids []string) error {
+	subjects, err := b.reader.Subjects(ctx, b.tenant, storage.SubjectQuery{IDs: ids})
+	if err != nil {
+		return err
 	}
-	if known := b.matches[m]; known != nil {
-		return known
+	b.lock.Lock()
+	for _, id := range ids {
+		s := b.subjects[id]
+		if s == nil {
+			continue
+		}
+		for _, e := range s.entries {
+			e.pieces = slices.DeleteFunc(e.pieces, func(p piece) bool { return p.subject == s })
+			e.mixed = true
+			b.touch(e)
+		}
+		b.pairs -= len(s.entries)
+		s.entries = nil
 	}
-	b.matches[m] = &m
-	return &m
-}
-
-// describe matches subjects anew.
-func (b *Board) describe(ctx context.Context, reader storage.Reader, ids []string) error {
-	for ids := range slices.Chunk(ids, boardChunk) {
-		for _, id := range ids {
-			s := b.subjects[id]
-			if s == nil {
-				continue
-			}
-			for _, p := range s.pieces {
-				p.entry.pieces = slices.DeleteFunc(p.entry.pieces, func(other *piece) bool { return other == p })
-				p.entry.stale = true
-			}
-			b.pairs -= len(s.pieces)
-			s.pieces, s.located = nil, false
-		}
-		subjects, err := reader.Subjects(ctx, b.tenant, storage.SubjectQuery{IDs: ids})
-		if err != nil {
-			return err
-		}
-		for i := range subjects {
-			b.match(&subjects[i], func(*entry) bool { return true })
-		}
-		for _, id := range ids {
-			if s := b.subjects[id]; s != nil {
-				b.drop(s)
-			}
-		}
-		if b.pairs > b.maxPairs {
-			return ErrTooMany
+	for i := range subjects {
+		b.match(&subjects[i], func(*entry) bool { return true })
+	}
+	left := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if s := b.subjects[id]; s != nil {
+			b.drop(s)
+			left = append(left, id)
 		}
 	}
-	return nil
+	tooMany := b.pairs > b.maxPairs
+	b.lock.Unlock()
+	if tooMany {
+		return ErrTooMany
+	}
+	if err := b.total(ctx, left); err != nil {
+		return err
+	}
+	return b.locate(ctx, left)
 }
 
 // count reads the totals of subjects that have others, also those of claims.
-func (b *Board) count(ctx context.Context, reader storage.Reader, ids []string) error {
+func (b *board) count(ctx context.Context, ids []string) error {
 	var claimed []*entry
 	asked := map[*entry]bool{}
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
@@ -565,88 +452,141 @@ func (b *Board) count(ctx context.Context, reader storage.Reader, ids []string) 
 		return b.subjects[id] == nil
 	})
 	for chunk := range slices.Chunk(claimed, boardChunk) {
-		if err := b.claim(ctx, reader, chunk); err != nil {
+		if err := b.claim(ctx, chunk); err != nil {
 			return err
 		}
 	}
-	return b.total(ctx, reader, ids)
+	return b.total(ctx, ids)
 }
 
 // total reads the totals of subjects.
-func (b *Board) total(ctx context.Context, reader storage.Reader, ids []string) error {
-	for chunk := range slices.Chunk(ids, boardChunk) {
-		totals, err := reader.Totals(ctx, b.tenant, chunk)
+func (b *board) total(ctx context.Context, ids []string) error {
+	for chunk := range slices.Chunk(ids, lockChunk) {
+		totals, err := b.reader.Totals(ctx, b.tenant, chunk)
 		if err != nil {
 			return err
 		}
+		b.lock.Lock()
 		for _, id := range chunk {
-			s := b.subjects[id]
-			s.total = totals[id]
-			for _, p := range s.pieces {
-				p.entry.stale = true
+			if s := b.subjects[id]; s != nil {
+				t := totals[id]
+				s.parts, s.first = b.partsOf(&t), t.FirstSeen
+				for _, e := range s.entries {
+					b.touch(e)
+				}
 			}
+		}
+		b.lock.Unlock()
+	}
+	return nil
+}
+
+// partsOf tells measured from asserted hits, as appendInputs does.
+func (b *board) partsOf(t *storage.SubjectTotal) (parts [portionClaimed]part) {
+	measured := min(t.Measured, t.Hits)
+	for portion, p := range [portionClaimed]part{{hits: measured, last: t.LastMeasured}, {hits: t.Hits - measured, last: t.LastSeen}} {
+		if p.hits > 0 {
+			p.strength = b.weights.Strength(p.hits, t.Hosts, t.Images)
+			parts[portion] = p
+		}
+	}
+	return parts
+}
+
+// locate reads the workloads of subjects.
+func (b *board) locate(ctx context.Context, ids []string) error {
+	for chunk := range slices.Chunk(ids, boardChunk) {
+		workloads, err := b.reader.SubjectWorkloads(ctx, b.tenant, chunk)
+		if err != nil {
+			return err
+		}
+		b.lock.Lock()
+		for _, id := range chunk {
+			if s := b.subjects[id]; s != nil {
+				b.names -= len(s.places)
+				s.places = placesOf(workloads[id])
+				b.names += len(s.places)
+			}
+		}
+		tooMany := b.names > maxBoardNames
+		b.lock.Unlock()
+		if tooMany {
+			return ErrTooMany
 		}
 	}
 	return nil
 }
 
-// part is what a piece adds up to.
-func (p *piece) part() *storage.SubjectTotal {
-	if p.own == nil {
-		total := p.entry.named[p.subject.ID].Total
-		return &total
-	}
-	return &p.subject.total
-}
-
-// places are where a piece was seen.
-func (p *piece) places() *places {
-	if p.own == nil {
-		found := placesOf(p.entry.named[p.subject.ID].Workloads)
-		return &found
-	}
-	return &p.subject.places
-}
-
-// places are namespaces and images, each once.
-type places struct{ namespaces, images []string }
-
-func placesOf(workloads []witness.Workload) places {
-	var p places
+// placesOf are namespaces and images, each once.
+func placesOf(workloads []witness.Workload) []unique.Handle[string] {
+	names := make([]string, 0, 2*len(workloads))
 	for i := range workloads {
-		p.namespaces, p.images = append(p.namespaces, workloads[i].Namespace), append(p.images, workloads[i].Image)
+		names = append(names, workloads[i].Namespace, workloads[i].Image)
 	}
-	for _, names := range []*[]string{&p.namespaces, &p.images} {
-		slices.Sort(*names)
-		*names = slices.Clip(slices.Compact(*names))
+	slices.Sort(names)
+	names = slices.Compact(names)
+	places := make([]unique.Handle[string], len(names))
+	for i, name := range names {
+		places[i] = unique.Make(name)
 	}
-	return p
+	return places
 }
 
-// addUp adds up the pieces of an entry, if they changed.
-func (e *entry) addUp(w *score.Weights, scratch *[]score.Input) {
-	if !e.stale {
-		return
+// addUp adds up some of the entries that are stale. The caller has the lock, if anybody else reads.
+func (b *board) addUp(most int) {
+	for ; most > 0 && len(b.stale) > 0; most-- {
+		last := len(b.stale) - 1
+		e := b.stale[last]
+		b.stale[last], b.stale = nil, b.stale[:last]
+		if e.stale = false; !e.gone { // else somebody may still see it, as it was
+			e.addUp(b.weights)
+		}
 	}
-	e.stale = false
+}
+
+// addUp adds up the pieces of an entry.
+func (e *entry) addUp(w *score.Weights) {
+	if e.mixed {
+		slices.SortFunc(e.pieces, func(x, y piece) int {
+			return cmp.Or(cmp.Compare(x.subject.artifact, y.subject.artifact), cmp.Compare(x.level, y.level),
+				cmp.Compare(x.subject.id, y.subject.id), cmp.Compare(x.portion, y.portion))
+		})
+		for i := range e.pieces {
+			e.pieces[i].first = i == 0 || e.pieces[i].level != e.pieces[i-1].level || e.pieces[i].subject.artifact != e.pieces[i-1].subject.artifact
+		}
+		e.mixed = false
+	}
 	e.hits, e.byKind, e.first, e.last = 0, [4]uint64{}, time.Time{}, time.Time{}
-	inputs := (*scratch)[:0]
-	for _, p := range e.pieces {
-		total := p.part()
-		e.hits = plus(e.hits, total.Hits)
-		if kind := slices.Index(witness.Kinds, p.subject.Kind); kind >= 0 {
-			e.byKind[kind] = plus(e.byKind[kind], total.Hits)
+	e.prepared.Reset(w)
+	for i := range e.pieces {
+		p := &e.pieces[i]
+		s := p.subject
+		var of part
+		since := s.first
+		if p.portion == portionClaimed {
+			t := e.named[s.id].Total
+			since = t.FirstSeen
+			if of = (part{hits: t.Hits, last: t.LastSeen}); of.hits > 0 {
+				of.strength = w.Strength(t.Hits, t.Hosts, t.Images)
+			}
+		} else {
+			of = s.parts[p.portion]
 		}
-		if !total.FirstSeen.IsZero() && (e.first.IsZero() || total.FirstSeen.Before(e.first)) {
-			e.first = total.FirstSeen
+		e.prepared.Add(p.first, p.match*min(1, float64(of.hits)), of.strength, of.last)
+		if of.hits == 0 {
+			continue
 		}
-		if total.LastSeen.After(e.last) {
-			e.last = total.LastSeen
+		e.hits = plus(e.hits, of.hits)
+		if s.kind >= 0 {
+			e.byKind[s.kind] = plus(e.byKind[s.kind], of.hits)
 		}
-		inputs = appendInputs(inputs, w, &p.subject.Subject, p.own, p.claimed, total)
+		if !since.IsZero() && (e.first.IsZero() || since.Before(e.first)) {
+			e.first = since
+		}
+		if of.last.After(e.last) {
+			e.last = of.last
+		}
 	}
-	e.prepared = w.Prepare(inputs)
-	*scratch = inputs
 }
 
 func plus(a, b uint64) uint64 {
@@ -669,44 +609,56 @@ func (e *entry) summed(now time.Time) Summed {
 	return s
 }
 
-// byID are the entries in the order of ids.
-func (b *Board) byID() []*entry {
-	if b.sorted == nil {
-		b.sorted = make([]*entry, 0, len(b.entries))
-		for _, e := range b.entries {
-			b.sorted = append(b.sorted, e)
-		}
-		slices.SortFunc(b.sorted, func(x, y *entry) int { return cmp.Compare(x.finding.ID, y.finding.ID) })
+// sort puts the entries in the order of ids.
+func (b *board) sort() {
+	if !b.unsorted {
+		return
 	}
-	return b.sorted
+	sorted := slices.SortedFunc(maps.Values(b.entries), func(x, y *entry) int { return cmp.Compare(x.finding.ID, y.finding.ID) })
+	b.lock.Lock()
+	b.sorted, b.unsorted = sorted, false
+	b.lock.Unlock()
+}
+
+// listed is an entry with what it is ordered by.
+type listed struct {
+	entry *entry
+	key   int64
+}
+
+func compareListed(x, y listed) int {
+	return cmp.Or(cmp.Compare(y.key, x.key), cmp.Compare(x.entry.finding.ID, y.entry.finding.ID))
 }
 
 // list selects and orders what the board has.
-func (b *Board) list(ctx context.Context, reader storage.Reader, query *FindingsQuery) (FindingsPage, error) {
-	if query.Digest != "" || query.Namespace != "" {
-		if err := b.locate(ctx, reader); err != nil {
-			return FindingsPage{}, err
+func (b *board) list(query *FindingsQuery) FindingsPage {
+	b.lock.RLock()
+	defer b.lock.RUnlock()
+	var places [2]map[*entry]bool
+	for i, name := range [2]string{query.Digest, query.Namespace} {
+		if name != "" {
+			places[i] = b.seenIn(name, i == 0)
 		}
 	}
-	type found struct {
-		entry *entry
-		key   int64
-	}
-	var selected []found
-	before := func(x, y found) int {
-		return cmp.Or(cmp.Compare(y.key, x.key), cmp.Compare(x.entry.finding.ID, y.entry.finding.ID))
-	}
-	var after found
+	limit := cmp.Or(query.Limit, 100)
+	var after listed
 	if query.After != nil {
-		after = found{&entry{finding: witness.Finding{ID: query.After.ID}}, query.After.Key}
+		after = listed{&entry{finding: witness.Finding{ID: query.After.ID}}, query.After.Key}
 	}
-	var scratch []score.Input
-	for _, e := range b.byID() {
-		e.addUp(b.weights, &scratch)
-		if !e.selected(query) {
+	var best []listed // the first of what was selected, at most one more than limit after each cut
+	var last *listed  // of those, if they are so many: what is behind it is not selected
+	cut := func() {
+		slices.SortFunc(best, compareListed)
+		if len(best) > limit {
+			best = best[:limit+1]
+			last = &listed{best[limit].entry, best[limit].key}
+		}
+	}
+	for _, e := range b.sorted {
+		if !e.selected(query) || places[0] != nil && !places[0][e] || places[1] != nil && !places[1][e] {
 			continue
 		}
-		f := found{entry: e}
+		f := listed{entry: e}
 		if query.Order == OrderScore || len(query.Bands) > 0 {
 			value, band := e.prepared.Value(query.Now)
 			if len(query.Bands) > 0 && !slices.Contains(query.Bands, band) {
@@ -725,27 +677,30 @@ func (b *Board) list(ctx context.Context, reader storage.Reader, query *Findings
 		default:
 			f.key = 0
 		}
-		if query.After == nil || before(after, f) < 0 {
-			selected = append(selected, f)
+		if query.After != nil && compareListed(after, f) >= 0 {
+			continue
+		}
+		if last != nil && compareListed(*last, f) < 0 {
+			continue
+		}
+		if best = append(best, f); len(best) > 4*(limit+1) {
+			cut()
 		}
 	}
-	if query.Order != "" && query.Order != OrderID {
-		slices.SortFunc(selected, before)
-	}
-	limit := cmp.Or(query.Limit, 100)
-	page := FindingsPage{Findings: make([]Summed, 0, min(limit, len(selected)))}
-	for i, f := range selected {
+	cut()
+	page := FindingsPage{AsOf: query.Now, Findings: make([]Summed, 0, min(limit, len(best)))}
+	for i, f := range best {
 		if i == limit {
-			last := selected[i-1]
+			last := best[i-1]
 			page.Next = &FindingPosition{Key: last.key, ID: last.entry.finding.ID}
 			break
 		}
 		page.Findings = append(page.Findings, f.entry.summed(query.Now))
 	}
-	return page, nil
+	return page
 }
 
-// selected applies what a query asks for but bands.
+// selected applies what a query asks for but bands and places.
 func (e *entry) selected(query *FindingsQuery) bool {
 	switch {
 	case query.Component != "" && e.finding.Component != query.Component:
@@ -758,46 +713,44 @@ func (e *entry) selected(query *FindingsQuery) bool {
 		return e.byKind[slices.Index(witness.Kinds, kind)] > 0
 	}):
 		return false
-	case query.Digest != "" && !e.hasDigest(query.Digest):
-		return false
-	case query.Namespace != "" && !e.hasNamespace(query.Namespace):
-		return false
 	default:
 		return true
 	}
 }
 
-func (e *entry) hasDigest(digest string) bool {
-	return slices.ContainsFunc(e.finding.Occurrences, func(o witness.Occurrence) bool { return o.ImageDigest == digest }) ||
-		slices.ContainsFunc(e.pieces, func(p *piece) bool {
-			return (p.subject.Artifact.Digest == digest || slices.Contains(p.places().images, digest)) && p.part().Hits > 0
-		})
-}
-
-func (e *entry) hasNamespace(namespace string) bool {
-	return slices.ContainsFunc(e.finding.Occurrences, func(o witness.Occurrence) bool { return o.Namespace == namespace }) ||
-		slices.ContainsFunc(e.pieces, func(p *piece) bool {
-			return slices.Contains(p.places().namespaces, namespace) && p.part().Hits > 0
-		})
-}
-
-// locate reads the workloads of the subjects that are not known to have some.
-func (b *Board) locate(ctx context.Context, reader storage.Reader) error {
-	var ids []string
-	for id, s := range b.subjects {
-		if !s.located {
-			ids = append(ids, id)
+// seenIn are the entries with an occurrence, or with hits, in a namespace or digest.
+func (b *board) seenIn(name string, digest bool) map[*entry]bool {
+	found, handle := map[*entry]bool{}, unique.Make(name)
+	for _, e := range b.sorted {
+		if slices.ContainsFunc(e.finding.Occurrences, func(o witness.Occurrence) bool {
+			return digest && o.ImageDigest == name || !digest && o.Namespace == name
+		}) {
+			found[e] = true
+		}
+		for subject, n := range e.named {
+			if n.Total.Hits > 0 && slices.ContainsFunc(n.Workloads, func(w witness.Workload) bool {
+				return digest && w.Image == name || !digest && w.Namespace == name
+			}) && slices.ContainsFunc(e.pieces, func(p piece) bool { return p.subject.id == subject }) {
+				found[e] = true
+			}
 		}
 	}
-	slices.Sort(ids)
-	for ids := range slices.Chunk(ids, boardChunk) {
-		workloads, err := reader.SubjectWorkloads(ctx, b.tenant, ids)
-		if err != nil {
-			return err
+	for _, s := range b.subjects {
+		if s.parts[portionMeasured].hits+s.parts[portionAsserted].hits == 0 {
+			continue
 		}
-		for _, id := range ids {
-			b.subjects[id].places, b.subjects[id].located = placesOf(workloads[id]), true
+		own := digest && s.digest == name
+		if !own && !slices.Contains(s.places, handle) {
+			continue
+		}
+		for _, e := range s.entries {
+			// What a trace claims holds where the traces are that do.
+			if n, claims := e.named[s.id]; !claims || own && n.Total.Hits > 0 || slices.ContainsFunc(e.pieces, func(p piece) bool {
+				return p.subject == s && p.portion != portionClaimed
+			}) {
+				found[e] = true
+			}
 		}
 	}
-	return nil
+	return found
 }
