@@ -188,7 +188,7 @@ func (v *snapshot) page(sc *scope, p *pager) error {
 	for most := 1; len(candidates) > 0; most *= 2 {
 		// The more subjects were looked at, the fewer rows of others are great enough: so ever more are looked at together.
 		n, witnesses := 0, int64(0)
-		for n < min(most, len(candidates)) && !(p.full && candidates[n].key < p.least) {
+		for n < min(most, len(candidates)) && (!p.full || candidates[n].key >= p.least) {
 			if witnesses += candidates[n].witnesses; n > 0 && witnesses > togetherLimit {
 				break
 			}
