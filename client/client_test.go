@@ -231,6 +231,17 @@ func TestAllPages(t *testing.T) {
 	}
 }
 
+func TestAPageThatIsItsOwnNextIsAnError(t *testing.T) {
+	c, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"findings":[{"id":"a"}],"nextCursor":"2"}`) })
+	var last error
+	n := 0
+	for _, err := range c.AllFindings(t.Context(), FindingsQuery{}) {
+		n, last = n+1, err
+	}
+	assert.Equal(t, 2, n)
+	require.ErrorIs(t, last, errSamePage)
+}
+
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }

@@ -2,8 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 )
+
+// errSamePage ends a list that would never end: a list that is cut short must not look whole.
+var errSamePage = errors.New("the server names the same page again as the next one")
 
 // pages goes through a list from a page on. get returns a page and the cursor of the next, nil on the last. An error ends
 // the list.
@@ -11,6 +15,9 @@ func pages[T any](ctx context.Context, first Page, get func(context.Context, Pag
 	return func(yield func(T, error) bool) {
 		for page := first; ; {
 			items, next, err := get(ctx, page)
+			if err == nil && next != nil && *next == page.Cursor {
+				err = errSamePage
+			}
 			if err != nil {
 				var none T
 				yield(none, err)
@@ -21,7 +28,7 @@ func pages[T any](ctx context.Context, first Page, get func(context.Context, Pag
 					return
 				}
 			}
-			if next == nil || *next == page.Cursor {
+			if next == nil {
 				return
 			}
 			page.Cursor = *next
