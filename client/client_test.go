@@ -232,7 +232,9 @@ func TestAllPages(t *testing.T) {
 }
 
 func TestAPageThatIsItsOwnNextIsAnError(t *testing.T) {
-	c, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"findings":[{"id":"a"}],"nextCursor":"2"}`) })
+	c, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"findings":[{"id":"a"}],"nextCursor":"2"}`)
+	})
 	var last error
 	n := 0
 	for _, err := range c.AllFindings(t.Context(), FindingsQuery{}) {
