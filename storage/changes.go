@@ -14,8 +14,8 @@ type FindingReader interface {
 	// NamedSubjects returns the subjects of witnesses that traces named outright for these findings, ordered by finding and
 	// subject. It is made for thousands of findings.
 	NamedSubjects(ctx context.Context, tenant string, findings []string) ([]NamedSubject, error)
-	// SubjectWorkloads returns the workloads of the witnesses of each subject, in a stable order. It is made for thousands
-	// of subjects.
+	// SubjectWorkloads returns the workloads of the witnesses of each subject, in a stable order, but those of which nothing
+	// is known. It is made for thousands of subjects.
 	SubjectWorkloads(ctx context.Context, tenant string, subjects []string) (map[string][]witness.Workload, error)
 }
 

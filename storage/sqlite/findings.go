@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
@@ -183,66 +184,77 @@ func (w *writer) noteScope(tenant int64, scope string) error {
 	return rows.Err()
 }
 
-// NamedSubjects implements storage.Reader.
+// NamedSubjects implements storage.Reader. Each witness is read once, however many findings it was named for.
 func (s *Storage) NamedSubjects(ctx context.Context, tenant string, findings []string) ([]storage.NamedSubject, error) {
 	type key struct {
 		finding string
 		subject int64
 	}
 	var named []storage.NamedSubject
-	at := map[key]int{}
+	var witnesses []witnessRow
+	of := map[int64][]int64{} // places in named, by witness
+	places := []set{}         // workloads, by place in named
+	all, subjects := set{}, set{}
 	err := s.view(ctx, "named subjects", tenant, func(v *snapshot) error {
-		workloads := map[int64]set{} // by place in named
-		all := set{}
-		err := v.each(`SELECT j.value, w.subject, w.workload FROM json_each(?2) j
+		at := map[key]int64{}
+		err := v.each(`SELECT j.value, w.subject, w.id, w.workload, s.kind FROM json_each(?2) j
 CROSS JOIN text t ON t.text = j.value
 CROSS JOIN named n ON n.tenant = ?1 AND n.finding = t.id
-CROSS JOIN witness w ON w.id = n.witness GROUP BY 1, 2, 3 ORDER BY 1, 2`, []any{v.tenant, list(findings)}, func(rows *sql.Rows) error {
+CROSS JOIN witness w ON w.id = n.witness CROSS JOIN subject s ON s.id = w.subject
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`, []any{v.tenant, list(findings)}, func(rows *sql.Rows) error {
 			var k key
-			var workload int64
-			if err := rows.Scan(&k.finding, &k.subject, &workload); err != nil {
+			var w witnessRow
+			if err := rows.Scan(&k.finding, &k.subject, &w.id, &w.workload, &w.kind); err != nil {
 				return err
 			}
 			i, ok := at[k]
 			if !ok {
-				i = len(named)
+				i = int64(len(named))
 				at[k] = i
 				named = append(named, storage.NamedSubject{Finding: k.finding, Subject: subjectID(k.subject)})
-				workloads[int64(i)] = set{}
+				places = append(places, set{})
 			}
-			workloads[int64(i)].add(workload)
-			all.add(workload)
+			if w.subject = k.subject; of[w.id] == nil {
+				witnesses = append(witnesses, w)
+			}
+			of[w.id] = append(of[w.id], i)
+			places[i].add(w.workload)
+			all.add(w.workload)
+			subjects.add(w.subject)
 			return nil
 		})
-		if err != nil {
+		if err != nil || len(named) == 0 {
 			return err
 		}
 		rows, err := v.workloads(all.list())
-		if err != nil {
+		for i := range named {
+			named[i].Workloads = sortedWorkloads(rows, places[i])
+		}
+		return err
+	})
+	if err != nil || len(named) == 0 {
+		return nil, err
+	}
+	sc := &scope{extra: witnesses}
+	err = s.consistent(ctx, "named subjects", tenant, func(d *derived) { sc.frozen = needs{places: true, cells: true}.freeze(d, subjects.list()) }, func(v *snapshot) error {
+		rows := gathering{} // by place in named
+		if err := v.scanExtra(sc, &storage.Filter{}, 0, math.MaxInt64, func(c *delta) {
+			part := *c
+			for _, part.witness.subject = range of[c.witness.id] {
+				rows.add(&part)
+			}
+		}); err != nil {
 			return err
 		}
-		for i := range named {
-			named[i].Workloads = sortedWorkloads(rows, workloads[int64(i)])
+		if err := rows.finish(v, reached{}); err != nil {
+			return err
+		}
+		for i, total := range rows {
+			named[i].Total = total.public()
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	for first := 0; first < len(named); {
-		end := first
-		for end < len(named) && named[end].Finding == named[first].Finding {
-			end++
-		}
-		summary, err := s.Summary(ctx, tenant, storage.Filter{Finding: named[first].Finding})
-		if err != nil {
-			return nil, err
-		}
-		for ; first < end; first++ {
-			named[first].Total = summary.BySubject[named[first].Subject]
-		}
-	}
-	return named, nil
+	return named, err
 }
 
 func sortedWorkloads(rows map[int64]witness.Workload, ids set) []witness.Workload {
@@ -259,8 +271,9 @@ func (s *Storage) SubjectWorkloads(ctx context.Context, tenant string, subjects 
 	found := map[string][]witness.Workload{}
 	err := s.view(ctx, "subject workloads", tenant, func(v *snapshot) error {
 		bySubject, all := map[int64]set{}, set{}
-		err := v.each(`SELECT DISTINCT w.subject, w.workload FROM json_each(?2) j CROSS JOIN witness w ON w.subject = j.value AND +w.tenant = ?1`,
-			[]any{v.tenant, list(subjectRows(subjects))}, func(rows *sql.Rows) error {
+		err := v.each(`SELECT r.subject, r.value FROM json_each(?2) j CROSS JOIN subject s ON s.id = j.value AND s.tenant = ?1
+CROSS JOIN reach r ON r.subject = s.id AND r.dimension = ?3`,
+			[]any{v.tenant, list(subjectRows(subjects)), workloads + 1}, func(rows *sql.Rows) error {
 				var subject, workload int64
 				err := rows.Scan(&subject, &workload)
 				if bySubject[subject] == nil {
