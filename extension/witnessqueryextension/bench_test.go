@@ -187,21 +187,24 @@ func BenchmarkAPI(b *testing.B) {
 		}},
 	} {
 		b.Run(question.name, func(b *testing.B) {
-			ask := func() time.Duration {
-				r := httptest.NewRequest(http.MethodGet, question.target(), nil)
+			ask := func(first bool) time.Duration {
 				w := httptest.NewRecorder()
 				began := time.Now()
-				s.handler.ServeHTTP(w, r)
+				s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, question.target(), nil))
+				for first && w.Code == http.StatusServiceUnavailable { // the findings are being read
+					w = httptest.NewRecorder()
+					s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, question.target(), nil))
+				}
 				took := time.Since(began)
 				if w.Code != http.StatusOK {
 					b.Fatalf("%d: %s", w.Code, w.Body)
 				}
 				return took
 			}
-			b.Logf("first: %s", ask())
+			b.Logf("first: %s", ask(true))
 			var times []time.Duration
 			for b.Loop() {
-				times = append(times, ask())
+				times = append(times, ask(false))
 			}
 			slices.Sort(times)
 			at := func(share float64) float64 {

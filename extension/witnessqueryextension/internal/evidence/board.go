@@ -634,7 +634,7 @@ func compareListed(x, y listed) int {
 func (b *board) list(query *FindingsQuery) FindingsPage {
 	b.lock.RLock()
 	defer b.lock.RUnlock()
-	var places [2]map[*entry]bool
+	var places [2][]bool // by number
 	for i, name := range [2]string{query.Digest, query.Namespace} {
 		if name != "" {
 			places[i] = b.seenIn(name, i == 0)
@@ -655,7 +655,7 @@ func (b *board) list(query *FindingsQuery) FindingsPage {
 		}
 	}
 	for _, e := range b.sorted {
-		if !e.selected(query) || places[0] != nil && !places[0][e] || places[1] != nil && !places[1][e] {
+		if !e.selected(query) || places[0] != nil && !places[0][e.number] || places[1] != nil && !places[1][e.number] {
 			continue
 		}
 		f := listed{entry: e}
@@ -718,20 +718,20 @@ func (e *entry) selected(query *FindingsQuery) bool {
 	}
 }
 
-// seenIn are the entries with an occurrence, or with hits, in a namespace or digest.
-func (b *board) seenIn(name string, digest bool) map[*entry]bool {
-	found, handle := map[*entry]bool{}, unique.Make(name)
+// seenIn says of entries, by number, whether they have an occurrence, or hits, in a namespace or digest.
+func (b *board) seenIn(name string, digest bool) []bool {
+	found, handle := make([]bool, len(b.numbered)), unique.Make(name)
 	for _, e := range b.sorted {
 		if slices.ContainsFunc(e.finding.Occurrences, func(o witness.Occurrence) bool {
 			return digest && o.ImageDigest == name || !digest && o.Namespace == name
 		}) {
-			found[e] = true
+			found[e.number] = true
 		}
 		for subject, n := range e.named {
 			if n.Total.Hits > 0 && slices.ContainsFunc(n.Workloads, func(w witness.Workload) bool {
 				return digest && w.Image == name || !digest && w.Namespace == name
 			}) && slices.ContainsFunc(e.pieces, func(p piece) bool { return p.subject.id == subject }) {
-				found[e] = true
+				found[e.number] = true
 			}
 		}
 	}
@@ -748,7 +748,7 @@ func (b *board) seenIn(name string, digest bool) map[*entry]bool {
 			if n, claims := e.named[s.id]; !claims || own && n.Total.Hits > 0 || slices.ContainsFunc(e.pieces, func(p piece) bool {
 				return p.subject == s && p.portion != portionClaimed
 			}) {
-				found[e] = true
+				found[e.number] = true
 			}
 		}
 	}
