@@ -140,7 +140,8 @@ type Reader interface {
 	// Witnesses returns a page of witnesses with their totals.
 	Witnesses(ctx context.Context, tenant string, query WitnessQuery) (WitnessPage, error)
 	// Summary adds up. Per window, instance, workload and subject, and within an assurance, the larger count of two
-	// receivers of a host stands (Receiver); everything else is a sum.
+	// receivers of a host stands (Receiver), and where the host is not known of two of an installation; everything else is
+	// a sum.
 	Summary(ctx context.Context, tenant string, filter Filter) (Summary, error)
 	// Timeline adds up by time, as Summary does; only buckets with hits, chronological.
 	Timeline(ctx context.Context, tenant string, query TimelineQuery) (Timeline, error)

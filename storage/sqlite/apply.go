@@ -425,7 +425,7 @@ FROM subject_total WHERE subject = ?`},
 FROM obs o CROSS JOIN witness w ON w.id = o.witness CROSS JOIN subject s ON s.id = w.subject WHERE o.start = ? AND o.received > ?`},
 		{&w.clearUnfolded, "DELETE FROM unfolded"},
 		{&w.setState, "UPDATE state SET value = ? WHERE name = ?"},
-		{&w.findHeard, "SELECT h.source, s.receiver FROM heard h JOIN source s ON s.id = h.source WHERE h.instance = ?"},
+		{&w.findHeard, "SELECT h.source, s.receiver, s.text FROM heard h JOIN source s ON s.id = h.source WHERE h.instance = ?"},
 		{&w.addHeard, "INSERT INTO heard VALUES (?,?) ON CONFLICT DO NOTHING"},
 		{&w.findWindowRows, `SELECT o.witness, w.subject, w.workload, o.assurance, o.hits FROM obs o CROSS JOIN witness w ON w.id = o.witness
 WHERE o.start = ? AND o.source = ? AND o.instance = ?`},

@@ -182,11 +182,11 @@ func TestAuditOfLives(t *testing.T) {
 		}
 		ask := func(r *rapid.T) {
 			type group struct {
-				subject, receiver string
-				start             int64
-				workload          witness.Workload
-				instance          witness.Instance
-				assurance         witness.Assurance
+				subject, receiver, installation string
+				start                           int64
+				workload                        witness.Workload
+				instance                        witness.Instance
+				assurance                       witness.Assurance
 			}
 			sums, most := map[group]uint64{}, map[group]uint64{}
 			var want uint64
@@ -195,7 +195,11 @@ func TestAuditOfLives(t *testing.T) {
 					want += o.Hits
 					continue
 				}
-				sums[group{o.Witness.Frame.Symbol, storage.Receiver(o.Source), o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}] += o.Hits
+				installation := "" // where the host is known
+				if o.Instance.Host == "" {
+					installation = installationOf(o.Source)
+				}
+				sums[group{o.Witness.Frame.Symbol, storage.Receiver(o.Source), installation, o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}] += o.Hits
 			}
 			for g, n := range sums {
 				g.receiver = ""
@@ -426,4 +430,41 @@ func TestALossBehindTheHorizonIsWorthItsSender(t *testing.T) {
 		lost[coverage[i].Assurance] += coverage[i].Lost
 	}
 	require.Equal(t, map[witness.Assurance]uint64{witness.Measured: 4, witness.Asserted: 3}, lost)
+}
+
+// Nodes that do not tell their names are not taken for one; two receivers of one of them are.
+func TestHostsWithoutNamesAreNotOneHost(t *testing.T) {
+	for _, test := range []struct {
+		name, host string
+		sources    []string
+		want       uint64
+	}{
+		{"one host, two installations", "h1", []string{"a/1/x", "b/1/x"}, 5},
+		{"no name, two installations", "", []string{"a/1/x", "b/1/x"}, 10},
+		{"no name, one installation", "", []string{"a/1/x", "a/1/y"}, 5},
+		{"no name, both", "", []string{"a/1/x", "b/1/x", "a/1/y", "b/2/x"}, 15},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{})
+			for _, source := range test.sources {
+				put(t, s, past(time.Hour, time.Minute, func(o *witness.Observation) { o.Source, o.Instance.Host, o.Hits = source, test.host, 5 }))
+			}
+			summary, err := s.Summary(context.Background(), "", everything(t, s))
+			require.NoError(t, err)
+			require.Equal(t, test.want, summary.Hits)
+			exact(t, s)
+		})
+	}
+}
+
+// A witness of which only assertions are left is asserted.
+func TestWhatIsLeftIsAsserted(t *testing.T) {
+	s := openAlive(t, filepath.Join(t.TempDir(), "witness.db"), lifeClock, Life{})
+	put(t, s, past(5*dayOfHours, time.Minute),
+		past(time.Hour, time.Minute, func(o *witness.Observation) { o.Source, o.Assurance = "post/1/http", witness.Asserted }))
+	require.NoError(t, s.deleteBefore(context.Background(), floor(lifeNow.Add(-2*dayOfHours).UnixNano(), dayLength)))
+	page, err := s.Witnesses(context.Background(), "", storage.WitnessQuery{Filter: everything(t, s)})
+	require.NoError(t, err)
+	require.Equal(t, witness.Asserted, page.Witnesses[0].Assurance)
+	exact(t, s)
 }

@@ -48,7 +48,7 @@ type caches struct {
 	witnesses  *cache[witnessKey, witnessRow]
 	windows    *cache[int64, struct{}]
 	active     *cache[activeKey, struct{}]
-	heard      *cache[int64, *speaker] // by instance
+	heard      *cache[stage, *speaker]
 	known      *cache[knownKey, fact]
 	namesIn    *cache[nameKey, placeNames]
 	books      map[bookKey]*book
@@ -70,7 +70,7 @@ func newCaches(limit int, emptied *atomic.Uint64) caches {
 		witnesses:  newCache[witnessKey, witnessRow](16*limit, emptied),
 		windows:    newCache[int64, struct{}](limit, emptied),
 		active:     newCache[activeKey, struct{}](limit, emptied),
-		heard:      newCache[int64, *speaker](limit, emptied),
+		heard:      newCache[stage, *speaker](limit, emptied),
 		known:      newCache[knownKey, fact](limit, emptied),
 		namesIn:    newCache[nameKey, placeNames](limit, emptied),
 		books:      map[bookKey]*book{},
@@ -255,7 +255,10 @@ func (n *interning) instance(i witness.Instance) (int64, error) {
 }
 
 // sourceRow is a row of source.
-type sourceRow struct{ id, receiver int64 }
+type sourceRow struct {
+	id, receiver int64
+	installation string
+}
 
 func (n *interning) source(source string) (int64, error) {
 	row, err := n.sourceOf(source)
@@ -271,7 +274,7 @@ func (n *interning) sourceOf(source string) (sourceRow, error) {
 		return sourceRow{}, err
 	}
 	id, _, err := row(n.findSource, []any{source}, n.addSource, []any{source, receiver})
-	known := sourceRow{id, receiver}
+	known := sourceRow{id, receiver, installationOf(source)}
 	if err == nil {
 		n.sources.put(source, known)
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"strings"
 )
 
 // Law 9: within a window start, an instance and an assurance, of the receivers that count the same the larger count
@@ -11,6 +12,9 @@ import (
 //
 // Windows are compared by their start only. Receivers of one instance that use windows of different length are compared
 // where the longer one starts and are added elsewhere.
+//
+// Where the host of an instance is not known, nobody can say that two installations are on one: only receivers of the same
+// installation are compared.
 
 // counts are the hits of one group by receiver.
 type counts []struct{ receiver, hits int64 }
@@ -38,10 +42,34 @@ func (c counts) with(receiver, hits int64) counts {
 // bookLimit is how many rows the books in memory are made of, at most, besides the one in use. Full ones are made again.
 const bookLimit = 1 << 18
 
-// bookKey is what a book is about.
-type bookKey struct{ start, instance int64 }
+// stage is where receivers are compared: an instance, and if its host is not known what an installation says of it.
+type stage struct {
+	instance     int64
+	installation string
+}
 
-// book has the groups of an instance that several receivers speak of, in the windows of one start.
+// stageOf is the stage of a source.
+func (w *writer) stageOf(instance int64, source sourceRow) (stage, error) {
+	names, err := w.namesOf(nameKey{instance, false})
+	if names[hosts] != 0 || err != nil {
+		return stage{instance: instance}, err
+	}
+	return stage{instance, source.installation}, nil
+}
+
+// installationOf is the installation of a source.
+func installationOf(source string) string {
+	installation, _, _ := strings.Cut(source, "/")
+	return installation
+}
+
+// bookKey is what a book is about.
+type bookKey struct {
+	start int64
+	stage
+}
+
+// book has the groups of a stage that several receivers speak of, in the windows of one start.
 type book struct {
 	subjects  map[placeKey]counts // the instance is that of the book
 	witnesses map[witnessGroup]counts
@@ -49,7 +77,7 @@ type book struct {
 
 type witnessGroup struct{ witness, assurance int64 }
 
-// speaker is what is known of an instance: its sources, and how many receivers are among them.
+// speaker is what is known of a stage: its sources, and how many receivers are among them.
 type speaker struct {
 	sources   map[int64]int64 // to the receiver
 	receivers int
@@ -66,27 +94,34 @@ func (s *speaker) hear(source, receiver int64) {
 	s.sources[source] = receiver
 }
 
-// speakers returns what is known of an instance.
-func (w *writer) speakers(instance int64) (*speaker, error) {
-	if known, ok := w.heard.get(instance); ok {
+// speakers returns what is known of a stage.
+func (w *writer) speakers(on stage) (*speaker, error) {
+	if known, ok := w.heard.get(on); ok {
 		return known, nil
 	}
 	known := &speaker{sources: map[int64]int64{}}
-	err := each(w.findHeard, []any{instance}, func(rows *sql.Rows) error {
+	err := each(w.findHeard, []any{on.instance}, func(rows *sql.Rows) error {
 		var source, receiver int64
-		err := rows.Scan(&source, &receiver)
-		known.hear(source, receiver)
+		var text string
+		err := rows.Scan(&source, &receiver, &text)
+		if on.installation == "" || on.installation == installationOf(text) {
+			known.hear(source, receiver)
+		}
 		return err
 	})
 	if err == nil {
-		w.heard.put(instance, known)
+		w.heard.put(on, known)
 	}
 	return known, err
 }
 
 // settle returns what a new row adds to its subject and to its witness. done must be called once the row is stored.
 func (w *writer) settle(start int64, row witnessRow, instance, assurance int64, source sourceRow, hits int64) (subjectHits, witnessHits int64, done func(), err error) {
-	known, err := w.speakers(instance)
+	on, err := w.stageOf(instance, source)
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	known, err := w.speakers(on)
 	if err != nil {
 		return 0, 0, nil, err
 	}
@@ -99,7 +134,7 @@ func (w *writer) settle(start int64, row witnessRow, instance, assurance int64, 
 	if source.receiver == 0 || known.receivers < 2 {
 		return hits, hits, nil, nil
 	}
-	b, err := w.book(start, instance, known)
+	b, err := w.book(start, on, known)
 	if err != nil {
 		return 0, 0, nil, err
 	}
@@ -120,9 +155,9 @@ func (w *writer) settle(start int64, row witnessRow, instance, assurance int64, 
 	}, nil
 }
 
-// book returns the groups of an instance and start, from the rows if they are not in memory.
-func (w *writer) book(start, instance int64, known *speaker) (*book, error) {
-	key := bookKey{start, instance}
+// book returns the groups of a stage and start, from the rows if they are not in memory.
+func (w *writer) book(start int64, on stage, known *speaker) (*book, error) {
+	key, instance := bookKey{start, on}, on.instance
 	if b, ok := w.books[key]; ok {
 		return b, nil
 	}
@@ -160,11 +195,15 @@ func (w *writer) withdraw(start int64, source sourceRow, instance int64, row wit
 		return err
 	}
 	w.stale = append(w.stale, stale{place: placeKey{row.subject, row.workload, instance, assurance}, witness: row, hour: start / hourLength})
-	known, err := w.speakers(instance)
+	on, err := w.stageOf(instance, source)
+	if err != nil {
+		return err
+	}
+	known, err := w.speakers(on)
 	if err != nil || source.receiver == 0 || known.receivers < 2 {
 		return err
 	}
-	delete(w.books, bookKey{start, instance})
+	delete(w.books, bookKey{start, on})
 	var rest []groupRow
 	for other, receiver := range known.sources {
 		if receiver == 0 {

@@ -225,6 +225,7 @@ type settling struct {
 	before int64
 	hours  [][]int64      // in which there are windows
 	has    map[int64]bool // whether the subject has cells in an hour
+	asked  int64          // the last witness of which is known whether it is still measured
 }
 
 func newSettling(found []int64, before int64, hours [][]int64) *settling {
@@ -235,6 +236,9 @@ func newSettling(found []int64, before int64, hours [][]int64) *settling {
 func (w *writer) settleTotals(of *settling) (whole bool, err error) {
 	const some = 100
 	subject := of.of.subject
+	if whole, err = w.settleMeasured(of, some); err != nil || !whole {
+		return false, err
+	}
 	totals, err := numbers(context.Background(), w.conn, 4, `SELECT t.witness, t.last, t.first, w.workload FROM total t JOIN witness w ON w.id = t.witness
 WHERE t.subject = ?1 AND t.first < ?2 AND (t.last < ?2 OR t.first <> coalesce((SELECT min(o.first) FROM (
   SELECT first FROM obs WHERE witness = t.witness AND first < start UNION ALL SELECT first FROM rolled WHERE witness = t.witness AND first < start) o), t.first - 1))
@@ -268,6 +272,31 @@ LIMIT ?3`, subject, of.before, some)
 		}
 	}
 	return true, w.refreshSubject(subject, of.of)
+}
+
+// settleMeasured finds some witnesses of which only assertions are left.
+func (w *writer) settleMeasured(of *settling, some int) (whole bool, err error) {
+	subject := of.of.subject
+	mixed, err := numbers(context.Background(), w.conn, 2, `SELECT t.witness, w.workload FROM total t JOIN witness w ON w.id = t.witness
+WHERE t.subject = ?1 AND t.witness > ?2 AND t.first < ?3 AND t.last >= ?3 AND t.measured = 1
+AND EXISTS (SELECT 1 FROM place p WHERE p.subject = ?1 AND p.workload = w.workload AND p.assurance <> ?4) ORDER BY t.witness LIMIT ?5`,
+		subject, of.asked, of.before, measured, some)
+	if err != nil {
+		return false, err
+	}
+	for _, t := range mixed {
+		still := false
+		if err := w.rowsOf(subject, t[0], t[1], 0, -1, func(c *delta) { still = still || c.assurance == measured }); err != nil {
+			return false, err
+		}
+		if !still {
+			if err := w.change("UPDATE total SET measured = 0 WHERE witness = ?", t[0]); err != nil {
+				return false, err
+			}
+		}
+		of.asked = t[0]
+	}
+	return len(mixed) < some, nil
 }
 
 // firstOf is when a witness was first seen by the rows that are left.

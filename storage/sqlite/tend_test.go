@@ -413,9 +413,9 @@ func TestLifeAsTheModelSays(t *testing.T) {
 		ask := func(r *rapid.T) {
 			// Law 9 within what is left.
 			type group struct {
-				subject, host, receiver string
-				start                   int64
-				namespace               string
+				subject, host, receiver, installation string
+				start                                 int64
+				namespace                             string
 			}
 			sums, most := map[group]uint64{}, map[group]uint64{}
 			var total uint64
@@ -433,7 +433,11 @@ func TestLifeAsTheModelSays(t *testing.T) {
 					total += o.Hits
 					continue
 				}
-				sums[group{o.Witness.Frame.Symbol, o.Instance.Host, storage.Receiver(o.Source), o.WindowStart.UnixNano(), fmt.Sprint(o.Witness.Workload)}] += o.Hits
+				installation := "" // where the host is known
+				if o.Instance.Host == "" {
+					installation = installationOf(o.Source)
+				}
+				sums[group{o.Witness.Frame.Symbol, o.Instance.Host, storage.Receiver(o.Source), installation, o.WindowStart.UnixNano(), fmt.Sprint(o.Witness.Workload)}] += o.Hits
 			}
 			for g, n := range sums {
 				g.receiver = ""

@@ -52,6 +52,7 @@ func selects(f *storage.Filter, o *witness.Observation) bool {
 func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observation) string, into func(*witness.Observation, uint64)) {
 	type group struct {
 		of, receiver string
+		installation string // where nobody knows the host
 		start        int64
 		workload     witness.Workload
 		instance     witness.Instance
@@ -62,7 +63,7 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 	for i := range m[tenant] {
 		o := &m[tenant][i]
 		if selects(f, o) {
-			g := group{of(o), storage.Receiver(o.Source), o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}
+			g := group{of(o), storage.Receiver(o.Source), installation(o), o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}
 			sums[g] += o.Hits
 			any[g] = o
 		}
@@ -81,6 +82,15 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 	for g, n := range most {
 		into(any[g], n)
 	}
+}
+
+// installation is that of the source of an observation on a host that nobody knows: two may be on two hosts.
+func installation(o *witness.Observation) string {
+	if o.Instance.Host != "" {
+		return ""
+	}
+	installation, _, _ := strings.Cut(o.Source, "/")
+	return installation
 }
 
 // histories compares a storage with the model over random writes, redeliveries, restarts and questions.
