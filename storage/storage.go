@@ -271,6 +271,8 @@ type WitnessQuery struct {
 type WitnessPage struct {
 	Witnesses []WitnessTotal
 	Next      *Position
+	// AsOf is the moment of the page by what was stored, for AsOf of the pages behind it. A clock that was set back is behind it.
+	AsOf time.Time
 }
 
 // WitnessTotal is a witness with what its selected observations add up to. Hits of two receivers of one host are not

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -35,4 +37,31 @@ func TestAClaimClearsNoFinding(t *testing.T) {
 	require.NoError(t, json.Unmarshal(s.call(http.MethodGet, "/api/v1/findings/F1/runtime/score", "").Body.Bytes(), &after))
 	assert.True(t, after.Observed)
 	assert.GreaterOrEqual(t, after.Score, before.Score)
+}
+
+// Evidence that was stored while a clock was ahead, or before it caught up again, is on the pages.
+func TestAClockThatIsSetBackHidesNoTraces(t *testing.T) {
+	ahead := 24 * time.Hour
+	store, err := sqlite.Open(t.Context(), sqlite.Options{
+		Path: filepath.Join(t.TempDir(), "witness.db"), Now: func() time.Time { return time.Now().Add(ahead) },
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, store.Close()) })
+	s := newServer(t, store)
+	s.put("F1", htmlFinding)
+	s.observe(measured("golang.org/x/net/html.Render", 5, time.Now().Add(-2*time.Hour).UTC()))
+	ahead = 0
+	s.observe(measured("golang.org/x/net/html.Parse", 5, time.Now().Add(-time.Hour).UTC()))
+	listed, cursor := 0, ""
+	for range 2 {
+		var page struct {
+			Traces     []struct{} `json:"traces"`
+			NextCursor string     `json:"nextCursor"`
+		}
+		answer := s.call(http.MethodGet, "/api/v1/findings/F1/runtime/traces?sort=id&limit=1"+cursor, "")
+		require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &page))
+		listed += len(page.Traces)
+		cursor = "&cursor=" + page.NextCursor
+	}
+	assert.Equal(t, 2, listed)
 }

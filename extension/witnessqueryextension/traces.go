@@ -295,10 +295,7 @@ func traceOf(f *witness.Finding, matches *evidence.Matches, w *storage.WitnessTo
 func (a *api) getTraces(c *call) (answer, error) {
 	now := c.now
 	question := evidence.Question{Tenant: c.principal.Tenant}
-	query := storage.WitnessQuery{AsOf: now}
-	if c.replayed {
-		query.AsOf = time.Time{} // when a row was stored is not part of what it says
-	}
+	query := storage.WitnessQuery{} // the first page has all there is
 	var err error
 	if question.From, question.To, err = c.query.span(); err != nil {
 		return answer{}, err
@@ -356,6 +353,11 @@ func (a *api) getTraces(c *call) (answer, error) {
 	page, err := matches.Witnesses(c.Context(), a.store, query)
 	if err != nil {
 		return answer{}, err
+	}
+	if query.After == nil && !c.replayed { // when a row was stored is not part of what it says
+		if query.AsOf = now; page.AsOf.After(now) {
+			query.AsOf = page.AsOf
+		}
 	}
 	body := traces{
 		FindingID: c.finding, AsOf: now, Summary: summaryOf(matches, &total),

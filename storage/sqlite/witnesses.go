@@ -41,7 +41,11 @@ func (s *Storage) Witnesses(ctx context.Context, tenant string, query storage.Wi
 		if err != nil {
 			return err
 		}
-		page = storage.WitnessPage{}
+		var commit int64
+		if err := v.tx.QueryRowContext(ctx, "SELECT value FROM state WHERE name = 'commit'").Scan(&commit); err != nil {
+			return err
+		}
+		page = storage.WitnessPage{AsOf: timeOf(commit)}
 		rows := p.cut()
 		if len(rows) > p.limit {
 			rows = rows[:p.limit]
