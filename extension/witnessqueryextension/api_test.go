@@ -63,6 +63,7 @@ func newServer(t testing.TB, store storage.Storage) *server {
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: time.Minute},
 		telemetry: builder, logger: zap.New(core), now: time.Now, limits: &limits{},
 	}
+	require.NoError(t, a.measureBoards())
 	t.Cleanup(a.boards.Close)
 	return &server{TB: t, api: a, handler: a.guard(http.HandlerFunc(a.serve), nil, nil), logs: logs, telemetry: telemetry}
 }

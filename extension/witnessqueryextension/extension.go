@@ -73,6 +73,9 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 		store: store, maker: ingest.Maker{Canonicalizer: canonicalizer, Window: e.config.Window}, weights: &e.config.Score, controls: &e.config.Containment, telemetry: e.telemetry, logger: e.settings.Logger, now: time.Now,
 		deterministic: e.config.DeterministicTime,
 	}
+	if err := api.measureBoards(); err != nil {
+		return err
+	}
 	if api.snapshots, err = newSnapshots(&e.config.Snapshots, &e.config.Canonicalization, e.settings.BuildInfo.Version); err != nil {
 		return err
 	}
@@ -114,6 +117,7 @@ func (e *queryExtension) Start(ctx context.Context, host component.Host) error {
 	}
 	server.Handler = api.guard(server.Handler, hosts, origins)
 	e.api, e.server, e.listener, e.served = api, server, listener, make(chan struct{})
+	api.boards.Warm(store, "", api.weights) // the tenant of everybody where nobody tells tenants apart
 	go func() {
 		defer close(e.served)
 		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {

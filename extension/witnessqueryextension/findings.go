@@ -1,6 +1,7 @@
 package witnessqueryextension
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
@@ -152,6 +154,24 @@ func (a *api) selectFindings(c *call, query *evidence.FindingsQuery) (evidence.F
 		found.Next = &evidence.FindingPosition{ID: page.Findings[n-1].ID}
 	}
 	return found, nil
+}
+
+// measureBoards tells how much the boards hold, and how long it takes to keep them.
+func (a *api) measureBoards() error {
+	a.boards.Refreshed = func(took time.Duration) {
+		a.telemetry.WitnessQueryBoardRefreshDuration.Record(context.Background(), took.Seconds())
+	}
+	findings := func(_ context.Context, observer metric.Int64Observer) error {
+		findings, _ := a.boards.Size()
+		observer.Observe(int64(findings))
+		return nil
+	}
+	matches := func(_ context.Context, observer metric.Int64Observer) error {
+		_, matches := a.boards.Size()
+		observer.Observe(int64(matches))
+		return nil
+	}
+	return errors.Join(a.telemetry.RegisterWitnessQueryBoardFindingsCallback(findings), a.telemetry.RegisterWitnessQueryBoardMatchesCallback(matches))
 }
 
 func (a *api) getFinding(c *call) (answer, error) {

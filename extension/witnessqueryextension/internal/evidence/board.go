@@ -264,7 +264,11 @@ func (b *board) load(ctx context.Context, entries []*entry) error {
 		}
 	}
 	seen, fresh := map[string]bool{}, map[string]bool{}
-	for chunk := range slices.Chunk(entries, boardChunk) {
+	// Findings of a component are answered by the same subjects: those are read once.
+	byComponent := slices.SortedFunc(slices.Values(entries), func(x, y *entry) int {
+		return cmp.Or(cmp.Compare(x.finding.Component, y.finding.Component), cmp.Compare(x.finding.ID, y.finding.ID))
+	})
+	for chunk := range slices.Chunk(byComponent, boardChunk) {
 		var query storage.SubjectQuery
 		for _, e := range chunk {
 			members, packages, components := finding.Selectors(&e.finding)

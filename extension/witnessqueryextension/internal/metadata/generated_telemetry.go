@@ -3,10 +3,12 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/trace"
 
 	"go.opentelemetry.io/collector/component"
@@ -23,19 +25,22 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                          metric.Meter
-	mu                             sync.Mutex
-	registrations                  []metric.Registration
-	WitnessQueryAcceptedTraces     metric.Int64Counter
-	WitnessQueryDeniedRequests     metric.Int64Counter
-	WitnessQueryImportedFindings   metric.Int64Counter
-	WitnessQueryLimitedRequests    metric.Int64Counter
-	WitnessQueryRejectedFindings   metric.Int64Counter
-	WitnessQueryRejectedTraces     metric.Int64Counter
-	WitnessQueryReplays            metric.Int64Counter
-	WitnessQueryRequests           metric.Int64Counter
-	WitnessQuerySnapshots          metric.Int64Counter
-	WitnessQueryStoredObservations metric.Int64Counter
+	meter                            metric.Meter
+	mu                               sync.Mutex
+	registrations                    []metric.Registration
+	WitnessQueryAcceptedTraces       metric.Int64Counter
+	WitnessQueryBoardFindings        metric.Int64ObservableGauge
+	WitnessQueryBoardMatches         metric.Int64ObservableGauge
+	WitnessQueryBoardRefreshDuration metric.Float64Histogram
+	WitnessQueryDeniedRequests       metric.Int64Counter
+	WitnessQueryImportedFindings     metric.Int64Counter
+	WitnessQueryLimitedRequests      metric.Int64Counter
+	WitnessQueryRejectedFindings     metric.Int64Counter
+	WitnessQueryRejectedTraces       metric.Int64Counter
+	WitnessQueryReplays              metric.Int64Counter
+	WitnessQueryRequests             metric.Int64Counter
+	WitnessQuerySnapshots            metric.Int64Counter
+	WitnessQueryStoredObservations   metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -47,6 +52,46 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterWitnessQueryBoardFindingsCallback sets callback for observable WitnessQueryBoardFindings metric.
+func (builder *TelemetryBuilder) RegisterWitnessQueryBoardFindingsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessQueryBoardFindings, obs: o})
+		return nil
+	}, builder.WitnessQueryBoardFindings)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessQueryBoardMatchesCallback sets callback for observable WitnessQueryBoardMatches metric.
+func (builder *TelemetryBuilder) RegisterWitnessQueryBoardMatchesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessQueryBoardMatches, obs: o})
+		return nil
+	}, builder.WitnessQueryBoardMatches)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+type observerInt64 struct {
+	embedded.Int64Observer
+	inst metric.Int64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
 // Shutdown unregister all registered callbacks for async instruments.
@@ -71,6 +116,25 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_query_accepted_traces",
 		metric.WithDescription("Posted traces that were accepted [Alpha]"),
 		metric.WithUnit("{trace}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQueryBoardFindings, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_query_board_findings",
+		metric.WithDescription("Findings that are kept with what their evidence adds up to, of all tenants [Alpha]"),
+		metric.WithUnit("{finding}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQueryBoardMatches, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_query_board_matches",
+		metric.WithDescription("Pairs of finding and subject that are kept for them, of all tenants [Alpha]"),
+		metric.WithUnit("{match}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessQueryBoardRefreshDuration, err = builder.meter.Float64Histogram(
+		"otelcol_witness_query_board_refresh_duration",
+		metric.WithDescription("How long it took to take in what changed of the findings of a tenant and their evidence, or to read all of it [Alpha]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.001, 0.01, 0.1, 1, 10, 100}...),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessQueryDeniedRequests, err = builder.meter.Int64Counter(

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
@@ -19,7 +20,16 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	require.NoError(t, tb.RegisterWitnessQueryBoardFindingsCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterWitnessQueryBoardMatchesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	tb.WitnessQueryAcceptedTraces.Add(context.Background(), 1)
+	tb.WitnessQueryBoardRefreshDuration.Record(context.Background(), 1)
 	tb.WitnessQueryDeniedRequests.Add(context.Background(), 1)
 	tb.WitnessQueryImportedFindings.Add(context.Background(), 1)
 	tb.WitnessQueryLimitedRequests.Add(context.Background(), 1)
@@ -31,6 +41,15 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.WitnessQueryStoredObservations.Add(context.Background(), 1)
 	AssertEqualWitnessQueryAcceptedTraces(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryBoardFindings(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryBoardMatches(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualWitnessQueryBoardRefreshDuration(t, testTel,
+		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualWitnessQueryDeniedRequests(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
