@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -58,10 +57,20 @@ func (w *writer) derive(changes []delta) error {
 		delete(met, c.witness.subject)
 		p, _ := d.places.get(c.place())
 		e, _ := d.cells.get(c.cell())
-		d.subjects.put(c.witness.subject, of.add(c))
-		d.totals.put(c.witness.id, t.add(c))
-		d.places.put(c.place(), p.add(c))
-		d.cells.put(c.cell(), e.add(c))
+		// After a crash, some rows of the file have it already; witnesses are counted again then (fold).
+		if !w.interrupted.has(subjectTotalPart, rowKey{c.witness.subject}, c.received) {
+			of = of.add(c)
+		}
+		d.subjects.put(c.witness.subject, of)
+		if !w.interrupted.has(totalPart, rowKey{c.witness.id}, c.received) {
+			d.totals.put(c.witness.id, t.add(c))
+		}
+		if key := c.place(); !w.interrupted.has(placePart, key.row(), c.received) {
+			d.places.put(key, p.add(c))
+		}
+		if key := c.cell(); !w.interrupted.has(cellPart, key.row(), c.received) {
+			d.cells.put(key, e.add(c))
+		}
 	}
 	return nil
 }
@@ -214,43 +223,19 @@ func (w *writer) fold() error {
 		return nil
 	}
 	d := w.derived
-	totals := d.totals.unfolded()
-	slices.SortFunc(totals, func(a, b held[int64, totalRow]) int { return cmp.Compare(a.key, b.key) })
-	for i := range totals {
-		if err := w.putTotal(totals[i].key, &totals[i].row); err != nil {
+	all := &folding{totals: d.totals.unfolded(), places: d.places.unfolded(), cells: d.cells.unfolded(), subjects: d.subjects.unfolded()}
+	sortFolded(all.totals, all.places, all.cells, all.subjects)
+	if w.recovering {
+		if err := w.recount(all); err != nil {
 			return err
 		}
 	}
-	places := d.places.unfolded()
-	slices.SortFunc(places, func(a, b held[placeKey, placeRow]) int {
-		return cmp.Or(cmp.Compare(a.key.subject, b.key.subject), cmp.Compare(a.key.workload, b.key.workload),
-			cmp.Compare(a.key.instance, b.key.instance), cmp.Compare(a.key.assurance, b.key.assurance))
-	})
-	for i := range places {
-		if err := w.putPlace(places[i].key, places[i].row); err != nil {
-			return err
-		}
-	}
-	cells := d.cells.unfolded()
-	slices.SortFunc(cells, func(a, b held[cellKey, cellRow]) int {
-		return cmp.Or(cmp.Compare(a.key.hour, b.key.hour), cmp.Compare(a.key.subject, b.key.subject),
-			cmp.Compare(a.key.link, b.key.link), cmp.Compare(a.key.assurance, b.key.assurance))
-	})
-	for i := range cells {
-		if err := w.putCell(cells[i].key, cells[i].row); err != nil {
-			return err
-		}
-	}
-	subjects := d.subjects.unfolded()
-	slices.SortFunc(subjects, func(a, b held[int64, subjectTotal]) int { return cmp.Compare(a.key, b.key) })
-	for i := range subjects {
-		if err := w.putSubject(subjects[i].key, &subjects[i].row); err != nil {
-			return err
-		}
+	if err := all.rest(w); err != nil {
+		return err
 	}
 	w.folded = true
 	w.windows.clear() // the next row of a start marks it as unfolded again
-	return errors.Join(execute(w.clearUnfolded), execute(w.setState, w.number, "folded"))
+	return errors.Join(execute(w.clearUnfolded, w.number), execute(w.setState, w.number, "folded"), execute(w.clearFolding))
 }
 
 func (w *writer) putTotal(id int64, t *totalRow) error {
@@ -285,12 +270,12 @@ func (w *writer) putSubject(id int64, t *subjectTotal) error {
 // foldIsDue says whether enough is dirty, or something long enough.
 func (w *writer) foldIsDue() bool {
 	dirty := w.derived.dirty()
-	return dirty >= dirtyLimit || dirty > 0 && time.Since(w.lastFold) >= foldEvery
+	return dirty >= w.limits.dirty || dirty > 0 && time.Since(w.lastFold) >= w.limits.every
 }
 
 // foldAlone folds in a transaction of its own.
 func (w *writer) foldAlone() error {
-	if w.derived.dirty() == 0 {
+	if w.derived.dirty() == 0 && w.folding == nil {
 		return nil
 	}
 	if err := w.start(); err != nil {
@@ -316,6 +301,11 @@ func (w *writer) recover() error {
 	); err != nil {
 		return err
 	}
+	var err error
+	if w.interrupted, err = w.unfinished(); err != nil {
+		return err
+	}
+	defer func() { w.interrupted = nil }()
 	var starts []int64
 	if err := each(w.findUnfolded, nil, func(rows *sql.Rows) error {
 		var start int64
@@ -330,7 +320,7 @@ func (w *writer) recover() error {
 	if err := w.start(); err != nil {
 		return err
 	}
-	err := w.recoverStarts(starts, folded)
+	err = w.recoverStarts(starts, folded)
 	if err == nil {
 		err = w.fold()
 	}
@@ -353,7 +343,7 @@ func (w *writer) recoverStarts(starts []int64, folded int64) error {
 			var c delta
 			var id sql.RawBytes
 			if err := rows.Scan(&c.start, &c.length, &c.witness.id, &c.instance, &c.assurance, &c.origin, &c.link, &c.subjectHits, &c.witnessHits,
-				&c.hitsError, &c.first, &c.last, &id, &c.witness.created, &c.witness.tenant, &c.witness.subject, &c.witness.workload, &c.witness.kind); err != nil {
+				&c.hitsError, &c.first, &c.last, &c.received, &id, &c.witness.created, &c.witness.tenant, &c.witness.subject, &c.witness.workload, &c.witness.kind); err != nil {
 				return err
 			}
 			copy(c.id[:], id)
@@ -391,6 +381,7 @@ type foldStatements struct {
 	findHeard, addHeard, findWindowRows, findGroupRows       *sql.Stmt
 	settleAgain                                              *sql.Stmt
 	findRows, findHourCells                                  *sql.Stmt
+	putFolding, clearFolding                                 *sql.Stmt
 	findSubjectSpan, findSubjectPlaces                       *sql.Stmt
 }
 
@@ -421,9 +412,11 @@ FROM subject_total WHERE subject = ?`},
 		{&w.findWorkloadNames, "SELECT image, namespace, iif(namespace || controller || container || image = '', 0, id) FROM workload WHERE id = ?"},
 		{&w.findUnfolded, "SELECT start FROM unfolded ORDER BY start"},
 		{&w.findUnfoldedRows, `SELECT o.start, o.length, o.witness, o.instance, o.assurance, o.origin, o.link, o.subject_hits, o.witness_hits, o.hits_error, o.first, o.last,
-  w.witness, w.created, w.tenant, w.subject, w.workload, s.kind
+  o.received, w.witness, w.created, w.tenant, w.subject, w.workload, s.kind
 FROM obs o CROSS JOIN witness w ON w.id = o.witness CROSS JOIN subject s ON s.id = w.subject WHERE o.start = ? AND o.received > ?`},
-		{&w.clearUnfolded, "DELETE FROM unfolded"},
+		{&w.clearUnfolded, "DELETE FROM unfolded WHERE received <= ?"},
+		{&w.putFolding, "INSERT INTO folding VALUES (?,?,?,?,?,?)"},
+		{&w.clearFolding, "DELETE FROM folding"},
 		{&w.setState, "UPDATE state SET value = ? WHERE name = ?"},
 		{&w.findHeard, "SELECT h.source, s.receiver, s.text FROM heard h JOIN source s ON s.id = h.source WHERE h.instance = ?"},
 		{&w.addHeard, "INSERT INTO heard VALUES (?,?) ON CONFLICT DO NOTHING"},

@@ -192,18 +192,21 @@ func BenchmarkReadWhileWriting(b *testing.B) {
 		o.WindowStart, o.WindowEnd, o.FirstSeen, o.LastSeen, o.Hits = start, start.Add(time.Minute), start.Add(time.Second), start.Add(50*time.Second), hits
 	}
 	began := time.Now()
+	var longest time.Duration
 	batch := make([]witness.Observation, 0, 1000)
 	for i := range n {
 		o := spread(i)
 		window(&o, hour.Add(time.Duration(i%23)*time.Hour+time.Duration(i%60)*time.Minute), uint64(50+i%101))
 		if batch = append(batch, o); len(batch) == cap(batch) || i == n-1 {
+			start := time.Now()
 			_, err := s.WriteObservations(ctx, storage.Batch{Observations: batch})
 			require.NoError(b, err)
+			longest = max(longest, time.Since(start))
 			batch = batch[:0]
 		}
 	}
 	require.NoError(b, s.writer.submit(ctx, 1, s.writer.fold))
-	b.Logf("%d witnesses in %s, %d MB", n, time.Since(began).Round(time.Second), s.Size()>>20)
+	b.Logf("%d witnesses in %s, %d MB; the longest write of 1000 took %s", n, time.Since(began).Round(time.Second), s.Size()>>20, longest.Round(time.Millisecond))
 
 	// The writer counts some witnesses anew, minute by minute.
 	var written atomic.Int64

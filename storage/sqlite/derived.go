@@ -61,6 +61,7 @@ type delta struct {
 	subjectHits, witnessHits int64
 	hitsError                int64
 	first, last              int64
+	received                 int64 // only while it is recovered
 }
 
 // witnessRow is a row of witness, with its subject's tenant and kind.
@@ -129,10 +130,16 @@ func plus(a, b int64) int64 {
 	}
 }
 
+// derivedRow is of any of the derived tables.
+type derivedRow interface {
+	comparable
+	gone() bool
+}
+
 // table holds rows of a derived table in memory, with their absolute values. Those that changed since they were last
 // folded into the file are dirty; the others only save looking them up. Only the writer changes it: rows of a
 // transaction are pending until it is committed, and all that readers see, under the lock of derived, is published.
-type table[K comparable, V interface{ gone() bool }] struct {
+type table[K comparable, V derivedRow] struct {
 	at      map[K]int32
 	rows    []held[K, V] // published
 	pending map[K]pending[V]
@@ -153,7 +160,7 @@ type pending[V any] struct {
 	dirty bool
 }
 
-func newTable[K comparable, V interface{ gone() bool }](group func(K, *V) int64) table[K, V] {
+func newTable[K comparable, V derivedRow](group func(K, *V) int64) table[K, V] {
 	return table[K, V]{at: map[K]int32{}, pending: map[K]pending[V]{}, group: group, groups: map[int64][]int32{}}
 }
 

@@ -1,9 +1,9 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,7 +76,7 @@ func heldAndFolded(t require.TestingT, s *Storage) derivedRows {
 	return found
 }
 
-func overlay[K comparable, V interface{ gone() bool }](rows map[K]V, t *table[K, V]) {
+func overlay[K comparable, V derivedRow](rows map[K]V, t *table[K, V]) {
 	for i := range t.rows {
 		if h := &t.rows[i]; h.row.gone() {
 			delete(rows, h.key)
@@ -167,22 +167,45 @@ func sameDerived(t require.TestingT, s *Storage, message string) {
 // crashed opens a copy of an open database, as a kill would leave it.
 func crashed(t *testing.T, s *Storage) *Storage {
 	path := filepath.Join(t.TempDir(), "witness.db")
-	for _, suffix := range []string{"", "-wal"} { // the writer is idle
-		from, err := os.Open(s.path + suffix)
-		require.NoError(t, err)
-		to, err := os.Create(path + suffix)
-		require.NoError(t, err)
-		_, err = io.Copy(to, from)
-		require.NoError(t, err)
-		require.NoError(t, cmp.Or(from.Close(), to.Close()))
-	}
-	return open(t, path, s.now)
+	require.NoError(t, s.writer.submit(context.Background(), 1, func() error { // so that nothing else is written
+		for _, suffix := range []string{"", "-wal"} {
+			from, err := os.Open(s.path + suffix)
+			if err != nil {
+				return err
+			}
+			to, err := os.Create(path + suffix)
+			if err != nil {
+				return errors.Join(err, from.Close())
+			}
+			_, err = io.Copy(to, from)
+			if err := errors.Join(err, from.Close(), to.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return openFolding(t, path, s.now, s.writer.limits)
 }
+
+// openFolding opens a database that folds within limits.
+func openFolding(t testing.TB, path string, now func() time.Time, limits foldLimits) *Storage {
+	s, err := Open(context.Background(), Options{Path: path, Now: now, fold: limits})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// pieces are limits with which something is always being folded, a few rows at a time.
+var pieces = foldLimits{dirty: 1000, every: time.Millisecond, rows: 2, time: time.Hour}
 
 // What is derived is what the rows add up to, whenever it is folded, after a crash, and after one after a crash.
 func TestDerivedRowsAreFunctionsOfTheRows(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		s := open(t, filepath.Join(t.TempDir(), "witness.db"), nil)
+		limits := usualLimits
+		if rapid.Bool().Draw(r, "in pieces") {
+			limits = pieces
+		}
+		s := openFolding(t, filepath.Join(t.TempDir(), "witness.db"), nil, limits)
 		any := rapid.Custom(func(r *rapid.T) witness.Observation {
 			all := observations(6, rapid.IntRange(0, 70).Draw(r, "minutes ago"))
 			o := all[rapid.IntRange(0, 5).Draw(r, "witness")]
@@ -222,11 +245,11 @@ func TestDerivedRowsAreFunctionsOfTheRows(t *testing.T) {
 	})
 }
 
-// The histories of the conformance suite, but every restart is a crash.
+// The histories of the conformance suite, but every restart is a crash, often in the middle of a fold.
 func TestConformanceAfterCrashes(t *testing.T) {
 	storagetest.Run(t,
 		func(t *testing.T, now func() time.Time) storage.Storage {
-			return open(t, filepath.Join(t.TempDir(), "witness.db"), now)
+			return openFolding(t, filepath.Join(t.TempDir(), "witness.db"), now, pieces)
 		},
 		func(t *testing.T, s storage.Storage, _ func() time.Time) storage.Storage {
 			return crashed(t, s.(*Storage))

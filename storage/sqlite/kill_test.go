@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -47,7 +48,7 @@ func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness.db")
 	acknowledged := 0
 	last := [killWriters]int{}
-	early := 0
+	early, folding := 0, 0
 	for round := range rounds {
 		var first []string
 		for _, number := range last {
@@ -78,15 +79,28 @@ func TestKill(t *testing.T) {
 		}
 		require.Error(t, child.Wait(), "killed")
 		kill.Stop()
+		if heard {
+			db, err := openDB(path, true)
+			require.NoError(t, err)
+			n, err := numbers(context.Background(), db, 1, "SELECT count(*) FROM folding")
+			require.NoError(t, errors.Join(err, db.Close()))
+			folding += int(n[0][0])
+		}
 		if round%50 == 49 || round == rounds-1 {
 			checkAfterKills(t, path, last)
 		}
 	}
-	t.Logf("%d kills, %d of them before the first acknowledgement, %d acknowledgements", rounds, early, acknowledged)
+	t.Logf("%d kills, %d of them before the first acknowledgement, %d in the middle of a fold; %d acknowledgements", rounds, early, folding, acknowledged)
+	if rounds >= 100 {
+		require.Positive(t, folding)
+	}
 }
 
 // killLife is that of the database: a batch is a minute.
 var killLife = Life{DedupeHorizon: 3 * time.Hour, DaysAfter: 5 * time.Hour, MaxAge: 8 * time.Hour, Pause: 10 * time.Millisecond}
+
+// killFold has something being folded almost always, so that kills come in the middle of it.
+var killFold = foldLimits{dirty: 1000, every: time.Millisecond, rows: 5, time: time.Hour}
 
 // checkAfterKills checks what is stored of each writer, hour by hour. last are the batches that were acknowledged last;
 // one more can be stored.
@@ -158,7 +172,7 @@ func killStart(number int) time.Time {
 
 // writeUntilKilled writes batches from a number on for each writer, each twice, and prints each when it is acknowledged.
 func writeUntilKilled(path string, first []string) {
-	s, err := Open(context.Background(), Options{Path: path, Life: killLife})
+	s, err := Open(context.Background(), Options{Path: path, Life: killLife, fold: killFold})
 	if err != nil {
 		fmt.Println("cannot open:", err)
 		os.Exit(3)

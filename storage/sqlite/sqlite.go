@@ -7,9 +7,9 @@
 //
 // What is asked without a filter, or by whole hours, is answered from tables that are derived from the observations.
 // Changing them for every observation would write a page each; so the writer holds what changes in memory, with absolute
-// values, and folds it into the file when there is much of it, after some minutes, and on Close. A commit number tells
-// readers that the file and the memory that they see belong together; after a crash Open derives again what was not
-// folded.
+// values, and folds it into the file when there is much of it, after some minutes, and on Close: a part after each group of
+// writes, so that none waits for all of it. A commit number tells readers that the file and the memory that they see belong
+// together; after a crash Open derives again what was not folded, row by row.
 //
 // # Choices
 //
@@ -72,6 +72,8 @@ type Options struct {
 	Life Life
 	// Backup says where backups go.
 	Backup BackupOptions
+
+	fold foldLimits // if zero, usualLimits
 }
 
 // Stats counts since Open.
@@ -198,6 +200,9 @@ func openFile(ctx context.Context, path string, options Options) (*Storage, erro
 			err = errors.Join(err, conn.Close())
 		}
 		return nil, errors.Join(err, write.Close())
+	}
+	if options.fold != (foldLimits{}) {
+		s.writer.limits = options.fold
 	}
 	go s.writer.run()
 	return s, nil

@@ -346,7 +346,7 @@ type activeKey struct{ hour, instance, source int64 }
 // index makes the rows of a window findable.
 func (w *writer) index(c *delta, source int64) error {
 	if _, ok := w.windows.get(c.start); !ok {
-		if err := errors.Join(execute(w.addWindow, c.start), execute(w.addUnfolded, c.start)); err != nil {
+		if err := errors.Join(execute(w.addWindow, c.start), execute(w.addUnfolded, c.start, w.number)); err != nil {
 			return err
 		}
 		w.windows.put(c.start, struct{}{})

@@ -41,8 +41,13 @@ type writer struct {
 	// lastFold is when the derived rows were folded last; recovering says that rows are read again that were stored before.
 	lastFold   time.Time
 	recovering bool
-	horizon    int64 // windows that start before it are refused
-	newHorizon int64 // once the transaction is committed
+	// folding is the fold under way, if any, and interrupted, while recovering, that which a crash ended.
+	folding     *folding
+	interrupted *unfinished
+	foldFailed  time.Time
+	limits      foldLimits
+	horizon     int64 // windows that start before it are refused
+	newHorizon  int64 // once the transaction is committed
 
 	commits, calls atomic.Uint64
 	changes        *changeLog
@@ -78,7 +83,7 @@ type job struct {
 func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.Time, emptied *atomic.Uint64) (*writer, error) {
 	w := &writer{
 		db: db, conn: conn, now: now, queue: make(chan *job, queueSize), ended: make(chan struct{}), changes: newChangeLog(),
-		derived: newDerived(), lastFold: time.Now(),
+		derived: newDerived(), lastFold: time.Now(), limits: usualLimits,
 	}
 	w.caches = newCaches(cacheLimit, emptied)
 	for _, s := range []struct {
@@ -95,7 +100,7 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.findObservation, "SELECT assurance FROM obs WHERE start = ? AND source = ? AND instance = ? AND witness = ? AND flush = ?"},
 		{&w.deleteObservation, "DELETE FROM obs WHERE start = ? AND source = ? AND instance = ? AND witness = ? AND flush = ?"},
 		{&w.addWindow, "INSERT INTO window VALUES (?) ON CONFLICT DO NOTHING"},
-		{&w.addUnfolded, "INSERT INTO unfolded VALUES (?) ON CONFLICT DO NOTHING"},
+		{&w.addUnfolded, "INSERT INTO unfolded VALUES (?,?) ON CONFLICT DO UPDATE SET received = excluded.received"},
 		{&w.addActive, "INSERT INTO active VALUES (?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.addNamed, "INSERT INTO named VALUES (?,?,?) ON CONFLICT DO NOTHING"},
 		{&w.nameFinding, "INSERT INTO finding VALUES (?,?,'','',1,?,?,?) ON CONFLICT DO UPDATE SET named = 1 WHERE named = 0"},
@@ -207,21 +212,21 @@ func (w *writer) finish() error {
 
 func (w *writer) run() {
 	defer close(w.ended)
-	late := time.NewTicker(foldEvery / 4)
+	late := time.NewTicker(foldAgain)
 	defer late.Stop()
-	for {
-		select {
-		case first, ok := <-w.queue:
-			if !ok {
-				w.failure = w.foldAlone()
-				return
+	for more := false; ; {
+		if !more || len(w.queue) > 0 { // nobody else takes from it
+			select {
+			case first, ok := <-w.queue:
+				if !ok {
+					w.failure = w.foldAlone()
+					return
+				}
+				w.group(first)
+			case <-late.C:
 			}
-			w.group(first)
-		case <-late.C:
 		}
-		if w.foldIsDue() {
-			_ = w.foldAlone() // it will be tried again; nothing is lost that is not made up for by Open
-		}
+		more = w.foldNext() // between two groups, a part of what is due
 	}
 }
 
@@ -295,6 +300,7 @@ func (w *writer) end() error {
 	w.horizon = max(w.horizon, w.newHorizon)
 	w.changes.publish()
 	if w.folded {
+		w.folding = nil
 		w.lastFold = time.Now()
 		w.derived.folds.Add(1)
 	}
