@@ -268,8 +268,9 @@ func TestAuditOfLives(t *testing.T) {
 					s = openAlive(t, copied.path, clock, life)
 				}
 			},
-			"": ask,
+			"ask": ask,
 		})
+		ask(r)
 		exact(r, s)
 	})
 }
@@ -300,7 +301,7 @@ func TestAuditOfMoments(t *testing.T) {
 			}
 		}()
 	}
-	for round := range 40 {
+	for round := range 24 {
 		all := make([]witness.Observation, 50)
 		for i := range all {
 			all[i] = any.Example(round*50 + i)
