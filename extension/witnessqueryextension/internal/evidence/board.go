@@ -558,7 +558,7 @@ func (e *entry) addUp(w *score.Weights) {
 		for i := range e.pieces {
 			e.pieces[i].first = i == 0 || e.pieces[i].level != e.pieces[i-1].level || e.pieces[i].subject.artifact != e.pieces[i-1].subject.artifact
 		}
-		e.mixed = false
+		e.mixed, e.pieces = false, slices.Clone(e.pieces) // of that length
 	}
 	e.hits, e.byKind, e.first, e.last = 0, [4]uint64{}, time.Time{}, time.Time{}
 	e.prepared.Reset(w)

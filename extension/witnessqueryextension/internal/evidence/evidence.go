@@ -116,14 +116,49 @@ func (m *Matches) Summary(ctx context.Context, reader storage.Reader) (storage.S
 	if err != nil {
 		return storage.Summary{}, err
 	}
-	m.restrict(&summary)
-	return summary, nil
+	if m.restrict(&summary) {
+		err = m.recount(ctx, reader, &summary)
+	}
+	return summary, err
 }
 
-// restrict takes out of a summary what traces named the finding for although it is none of its evidence: a version that
-// is not affected. How many places it was seen in stays as it is.
-func (m *Matches) restrict(summary *storage.Summary) {
-	other := false
+// recount counts the witnesses and places of what restrict left.
+func (m *Matches) recount(ctx context.Context, reader storage.Reader, summary *storage.Summary) error {
+	summary.Witnesses = 0
+	query := storage.WitnessQuery{Sort: storage.SortID, Limit: 1000}
+	for {
+		page, err := m.Witnesses(ctx, reader, query)
+		if err != nil {
+			return err
+		}
+		summary.Witnesses += len(page.Witnesses)
+		if query.After = page.Next; page.Next == nil {
+			break
+		}
+	}
+	places, err := reader.Places(ctx, m.tenant, m.filter)
+	if err != nil {
+		return err
+	}
+	var seen [3]map[string]struct{}
+	for i := range places {
+		p := &places[i]
+		if _, ok := m.subjects[p.Subject]; !ok {
+			continue
+		}
+		for j, name := range [3]string{p.Instance.Container, p.Instance.Host, p.Workload.Image} {
+			if name != "" {
+				seen[j] = union(seen[j], map[string]struct{}{name: {}})
+			}
+		}
+	}
+	summary.Containers, summary.Hosts, summary.Images = len(seen[0]), len(seen[1]), len(seen[2])
+	return nil
+}
+
+// restrict takes out of a summary what traces named the finding for although it is none of its evidence, such as a version
+// outside of the finding's. It reports whether there was any; then witnesses and places are to be counted again.
+func (m *Matches) restrict(summary *storage.Summary) (other bool) {
 	for id := range summary.BySubject {
 		if _, ok := m.subjects[id]; !ok {
 			delete(summary.BySubject, id)
@@ -131,7 +166,7 @@ func (m *Matches) restrict(summary *storage.Summary) {
 		}
 	}
 	if !other {
-		return
+		return false
 	}
 	summary.Hits, summary.ByKind, summary.ByAssurance = 0, map[witness.Kind]uint64{}, map[witness.Assurance]uint64{}
 	summary.FirstSeen, summary.LastSeen = time.Time{}, time.Time{}
@@ -151,6 +186,7 @@ func (m *Matches) restrict(summary *storage.Summary) {
 			summary.LastSeen = total.LastSeen
 		}
 	}
+	return true
 }
 
 // Witnesses returns a page of the evidence.
