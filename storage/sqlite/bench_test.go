@@ -27,10 +27,21 @@ import (
 // each. The numbers that are published are of 1000000.
 const benchWitnesses = "WITNESS_BENCH_WITNESSES"
 
+// benchRate is how many observations are written in a second meanwhile; 0 is as many as can be.
+const benchRate = "WITNESS_BENCH_RATE"
+
+func fromEnvironment(b *testing.B, variable string) (n int, ok bool) {
+	text, ok := os.LookupEnv(variable)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(b, err)
+	return n, true
+}
+
 func sizeOf(b *testing.B, usual int) int {
-	if text := os.Getenv(benchWitnesses); text != "" {
-		n, err := strconv.Atoi(text)
-		require.NoError(b, err)
+	if n, ok := fromEnvironment(b, benchWitnesses); ok {
 		return n
 	}
 	if testing.Short() {
@@ -182,7 +193,7 @@ func spread(i int) witness.Observation {
 	return o
 }
 
-// BenchmarkReadWhileWriting asks everything of a storage with many witnesses, while it is written to without a pause.
+// BenchmarkReadWhileWriting asks everything of a storage with many witnesses, while it is written to.
 func BenchmarkReadWhileWriting(b *testing.B) {
 	n := sizeOf(b, 20_000)
 	ctx := context.Background()
@@ -211,6 +222,19 @@ func BenchmarkReadWhileWriting(b *testing.B) {
 	// The writer counts some witnesses anew, minute by minute.
 	var written atomic.Int64
 	stop := make(chan struct{})
+	rate, _ := fromEnvironment(b, benchRate)
+	size := 1000
+	var pace <-chan time.Time
+	if rate > 0 { // ten batches a second
+		size = max(1, rate/10)
+		ticker := time.NewTicker(time.Second / 10)
+		defer ticker.Stop()
+		pace = ticker.C
+	} else {
+		now := make(chan time.Time)
+		close(now)
+		pace = now
+	}
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		some := make([]witness.Observation, min(n, 50_000))
@@ -219,11 +243,11 @@ func BenchmarkReadWhileWriting(b *testing.B) {
 		}
 		for minute := 0; ; minute++ {
 			start := time.Now().Truncate(time.Minute).UTC().Add(-23 * time.Hour).Add(time.Duration(minute) * time.Minute)
-			for part := range slices.Chunk(some, 1000) {
+			for part := range slices.Chunk(some, size) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-pace:
 				}
 				for i := range part {
 					window(&part[i], start, 1)

@@ -213,17 +213,17 @@ func (d *derived) wrote(before, now *folding) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	part := func(n, rows int) (from, to int) {
-		if n > before.part {
-			from = 0
-		} else if n == before.part {
+		switch {
+		case n == before.part:
 			from = before.at
-		} else {
+		case n < before.part:
 			from = rows
 		}
-		if n < now.part {
-			to = rows
-		} else if n == now.part {
+		switch {
+		case n == now.part:
 			to = now.at
+		case n < now.part:
+			to = rows
 		}
 		return from, max(from, to)
 	}
