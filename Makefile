@@ -27,8 +27,10 @@ run: build ## Replay a real capture and serve its evidence until Ctrl-C
 	@exec $(BINARY) --config config/replay.yaml
 
 .PHONY: test
-test: ## Run all tests with the race detector
-	CGO_ENABLED=1 go test -race -count=1 ./...
+test: ## Run all tests with the race detector; the long ones of the storage without it
+	CGO_ENABLED=1 go test -race -count=1 $$(go list ./... | grep -v /storage/sqlite$$)
+	CGO_ENABLED=1 go test -race -count=1 -short ./storage/sqlite -run "Moments|UnderWrites|GetThrough|Remembered|Writer|Group|Fold"
+	go test -count=1 ./storage/sqlite
 
 .PHONY: e2e
 e2e: build ## Run the end-to-end tests against the built binary
