@@ -182,7 +182,7 @@ func findingsByID(b *bench) {
 	for _, id := range []string{"a", "b", "c"} {
 		_, err := b.PutFinding(b.ctx, storage.Principal{}, witness.Finding{ID: id})
 		require.NoError(b, err)
-		b.now = b.now.Add(1e9)
+		b.setNow(b.now.Add(1e9))
 	}
 	page, err := b.Findings(b.ctx, "", storage.FindingQuery{IDs: []string{"c", "a", "x"}})
 	require.NoError(b, err)

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +99,7 @@ type bench struct {
 	storage.Storage
 	reopen Reopen
 	ctx    context.Context
+	lock   sync.Mutex // of now: a storage may look at the clock at any time
 	now    time.Time
 }
 
@@ -107,7 +109,17 @@ func newBench(t *testing.T, open Open, reopen Reopen) *bench {
 	return b
 }
 
-func (b *bench) clock() time.Time { return b.now }
+func (b *bench) clock() time.Time {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.now
+}
+
+func (b *bench) setNow(now time.Time) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.now = now
+}
 
 // change changes an observation.
 type change func(*witness.Observation)
@@ -423,7 +435,7 @@ func refusals(b *bench) {
 		assert.NotEmpty(b, refusal.Reason)
 	}
 	assert.Equal(b, []int{0, 1, 3, 5}, indexes)
-	b.now = b.now.Add(time.Minute)
+	b.setNow(b.now.Add(time.Minute))
 	b.write(observation(at(ahead.Add(time.Second), time.Minute), flush(1)))
 }
 
@@ -483,7 +495,7 @@ func timelines(b *bench) {
 		observations = append(observations, observation(hits(count+1), minute(n*n%97), flush(count), kind(witness.Kinds[2+n%2]), host(fmt.Sprint("node-", n%3))))
 	}
 	observations = append(observations, observation(hits(1000), at(noon, time.Hour), source("c3/1/ebpf"), host("node-9")))
-	b.now = noon.Add(3 * time.Hour)
+	b.setNow(noon.Add(3 * time.Hour))
 	b.write(observations...)
 	summary := b.summary("")
 	for _, size := range []time.Duration{time.Second, time.Minute, 7 * time.Minute, time.Hour, 24 * time.Hour} {
@@ -888,7 +900,7 @@ func sharedSubjects(b *bench) {
 }
 
 func filters(b *bench) {
-	b.now = noon.Add(2 * time.Hour)
+	b.setNow(noon.Add(2 * time.Hour))
 	b.write(
 		observation(hits(1)), observation(hits(2), namespace("bank"), host("node-2")), observation(hits(4), kind(witness.KindSample)),
 		observation(hits(8), minute(30), assertedBy), observation(hits(16), minute(60)), observation(hits(32), minute(-1)),
@@ -933,7 +945,7 @@ func filters(b *bench) {
 			}, total)
 		}
 	}
-	b.now = b.now.Add(time.Minute)
+	b.setNow(b.now.Add(time.Minute))
 	asOf := b.now.Add(-time.Second)
 	b.write(observation(hits(64), flush(1)), observation(hits(64), function("main", "main")))
 	var old uint64
@@ -997,7 +1009,7 @@ func pages(b *bench) {
 			break
 		}
 		query.After = page.Next
-		b.now = b.now.Add(time.Second)
+		b.setNow(b.now.Add(time.Second))
 		for i := range observations {
 			observations[i].Flush = n
 		}
