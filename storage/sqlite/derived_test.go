@@ -233,6 +233,10 @@ func TestDerivedRowsAreFunctionsOfTheRows(t *testing.T) {
 			"fold and keep": func(r *rapid.T) {
 				require.NoError(r, s.writer.submit(context.Background(), 1, s.writer.fold))
 			},
+			"fold ahead": func(r *rapid.T) {
+				require.NoError(r, s.foldAhead(context.Background()))
+				require.Zero(r, s.writer.derived.dirty(), "in parts, and all of it")
+			},
 			"crash": func(r *rapid.T) {
 				if rapid.IntRange(0, 2).Draw(r, "rarely") == 0 {
 					s = crashed(t, s)

@@ -59,12 +59,15 @@ type folding struct {
 	// part and at are what comes next.
 	part, at int
 	reached  reachedRow
+	// awaited are closed when it ends.
+	awaited []chan struct{}
 }
 
 // cutNow begins a fold of what the file lacks. No transaction may be under way.
 func (w *writer) cutNow() {
 	d := w.derived
-	f := &folding{cut: d.commit, reached: reachedRow{0, rowKey{math.MinInt64}}}
+	f := &folding{cut: d.commit, reached: reachedRow{0, rowKey{math.MinInt64}}, awaited: w.awaited}
+	w.awaited = nil
 	f.totals, f.places, f.cells, f.subjects = d.totals.unfolded(), d.places.unfolded(), d.cells.unfolded(), d.subjects.unfolded()
 	sortFolded(f.totals, f.places, f.cells, f.subjects)
 	w.folding = f
@@ -156,12 +159,26 @@ func (w *writer) foldSome() error {
 	}
 	w.derived.wrote(&before, f)
 	if done {
-		w.folding = nil
-		w.lastFold = time.Now()
-		w.derived.folds.Add(1)
+		w.endFold()
 		w.derived.thin()
 	}
 	return nil
+}
+
+// endFold takes account of a fold: the file has what there was at its cut.
+func (w *writer) endFold() {
+	if w.folding != nil {
+		tell(w.folding.awaited)
+	}
+	w.folding = nil
+	w.lastFold = time.Now()
+	w.derived.folds.Add(1)
+}
+
+func tell(waiting []chan struct{}) {
+	for _, ended := range waiting {
+		close(ended)
+	}
 }
 
 func (w *writer) foldRows(f *folding) (done bool, err error) {
@@ -193,7 +210,7 @@ func (w *writer) foldNext() (more bool) {
 		return false
 	}
 	if w.folding == nil {
-		if !w.foldIsDue() {
+		if !w.foldIsDue() && len(w.awaited) == 0 {
 			return false
 		}
 		w.cutNow()
@@ -202,7 +219,22 @@ func (w *writer) foldNext() (more bool) {
 		w.foldFailed = time.Now() // it will be tried again; nothing is lost that is not made up for by Open
 		return false
 	}
-	return w.folding != nil
+	return w.folding != nil || len(w.awaited) > 0
+}
+
+// foldAhead folds all that there is, in parts between groups of writes, so that little is left for a transaction that has
+// to fold the rest at once.
+func (s *Storage) foldAhead(ctx context.Context) error {
+	ended := make(chan struct{})
+	if err := s.step(ctx, func() error { return nil }, func() { s.writer.awaited = append(s.writer.awaited, ended) }); err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // foldAgain is how long after a failure it is tried again.

@@ -16,6 +16,9 @@ func (s *Storage) deleteBefore(ctx context.Context, before int64) error {
 	if err != nil || before <= kept {
 		return err
 	}
+	if err := s.foldAhead(ctx); err != nil {
+		return err
+	}
 	if err := s.step(ctx, func() error {
 		// What was deleted cannot be told from what never came: it is refused from now on.
 		return errors.Join(w.moveHorizon(before), w.advance(markRolled, before), w.advance(markDays, before), w.advance(markSweep, 1), w.rewrite())
@@ -32,6 +35,8 @@ func (s *Storage) deleteBefore(ctx context.Context, before int64) error {
 		return err
 	}
 	for _, query := range []string{
+		// The documents of snapshots stay, so that their chains can be verified; what their scores were made of goes with the rest.
+		"DELETE FROM snapshot_input WHERE (tenant, digest) IN (SELECT tenant, digest FROM snapshot_input WHERE used < ? LIMIT ?)",
 		"DELETE FROM receipt WHERE (tenant, principal, key) IN (SELECT tenant, principal, key FROM receipt WHERE received < ? LIMIT ?)",
 		`DELETE FROM containment WHERE (tenant, workload, instance, module, origin, signal, source) IN
 (SELECT tenant, workload, instance, module, origin, signal, source FROM containment WHERE observed < ? LIMIT ?)`,
@@ -130,9 +135,6 @@ WHERE d.last >= ?1 OR u.hits = ?2 OR t.hits_error = ?2`, before, int64(math.MaxI
 		w.change("UPDATE subject_total SET hits = subject_total.hits - d.hits, measured = subject_total.measured - d.measured FROM (SELECT subject, "+
 			saturated("subject_hits")+" AS hits, "+saturated("iif(assurance = 1, subject_hits, 0)")+" AS measured FROM temp.doomed GROUP BY 1) d WHERE d.subject = subject_total.subject"),
 	)
-	if err != nil {
-		return err
-	}
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,9 @@ func (s *Storage) rollHours(ctx context.Context, before int64) error {
 		return err
 	}
 	for {
+		if err := s.foldAhead(ctx); err != nil {
+			return err
+		}
 		hour, more := int64(0), false
 		err := s.step(ctx, func() error {
 			rolled, err := w.mark(markRolled)
@@ -109,6 +112,9 @@ func (s *Storage) rollDays(ctx context.Context, before int64) error {
 		return err
 	}
 	for {
+		if err := s.foldAhead(ctx); err != nil {
+			return err
+		}
 		day, more := int64(0), false
 		err := s.step(ctx, func() error {
 			done, err := w.mark(markDays)

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
@@ -88,28 +87,6 @@ func (w *writer) snapshot(tenant, principal, received int64, snapshot *storage.S
 		}
 	}
 	return stored, nil
-}
-
-// DropInputs deletes the inputs, of all tenants, that no snapshot used since a time, and returns how many. Chains can be
-// verified without them, but the snapshots that have them can no longer be replayed.
-func (s *Storage) DropInputs(ctx context.Context, before time.Time) (int64, error) {
-	if err := s.enter(); err != nil {
-		return 0, err
-	}
-	defer s.leave()
-	var dropped int64
-	err := s.writer.submit(ctx, 1, func() error {
-		result, err := s.writer.dropInputs.ExecContext(context.Background(), nanoseconds(before))
-		if err != nil {
-			return err
-		}
-		dropped, err = result.RowsAffected()
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("drop inputs: %w", err)
-	}
-	return dropped, nil
 }
 
 const snapshotColumns = `SELECT s.number, s.id, s.finding, p.id, s.document, s.envelope FROM snapshot s

@@ -26,9 +26,9 @@ func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (s
 		return storage.Written{}, err
 	}
 	defer s.leave()
-	refused, ahead := refuse(s.now(), batch.Observations)
+	refused := refuse(s.now(), batch.Observations)
 	if len(refused) == len(batch.Observations) && batch.Receipt == nil {
-		s.count(storage.Written{Refused: refused}, ahead)
+		s.count(storage.Written{Refused: refused})
 		return storage.Written{Refused: refused}, nil
 	}
 	var written storage.Written
@@ -44,28 +44,33 @@ func (s *Storage) WriteObservations(ctx context.Context, batch storage.Batch) (s
 	if err = cmp.Or(err, conflict); err != nil {
 		return storage.Written{}, fmt.Errorf("write observations: %w", err)
 	}
-	s.count(written, ahead)
+	s.count(written)
 	return written, nil
 }
 
-func (s *Storage) count(written storage.Written, ahead int) {
-	behind := 0
-	for _, refusal := range written.Refused {
-		if refusal.Reason == storage.BehindHorizon {
-			behind++
-		}
-	}
-	s.behind.Add(uint64(behind))                 //nolint:gosec // a count
+func (s *Storage) count(written storage.Written) {
 	s.stored.Add(uint64(written.Stored))         //nolint:gosec // a count
 	s.duplicates.Add(uint64(written.Duplicates)) //nolint:gosec // a count
-	if len(written.Refused) > 0 {
-		s.ahead.Add(uint64(ahead))                                     //nolint:gosec // a count
-		s.malformed.Add(uint64(len(written.Refused) - ahead - behind)) //nolint:gosec // a count
+	for _, refusal := range written.Refused {
+		switch refusal.Reason {
+		case storage.BehindHorizon:
+			s.behind.Add(1)
+		case lastSeenAhead, windowAhead:
+			s.ahead.Add(1)
+		default:
+			s.malformed.Add(1)
+		}
 	}
 }
 
-// refuse finds what cannot be stored, and how much of it because its time is ahead.
-func refuse(now time.Time, observations []witness.Observation) (refused []storage.Refusal, ahead int) {
+// The reasons of what is refused because its time is ahead.
+const (
+	lastSeenAhead = semconv.WitnessLastSeen + ": is in the future"
+	windowAhead   = semconv.WitnessWindowStart + ": is in the future"
+)
+
+// refuse finds what cannot be stored at a time.
+func refuse(now time.Time, observations []witness.Observation) (refused []storage.Refusal) {
 	limit := now.Add(storage.MaxAhead)
 	for i := range observations {
 		o := &observations[i]
@@ -80,17 +85,15 @@ func refuse(now time.Time, observations []witness.Observation) (refused []storag
 		case o.FirstSeen.Year() < 1970 || o.WindowStart.Year() < 1970 || o.WindowEnd.Year() > 2261:
 			reason = semconv.WitnessFirstSeen + ": is not between the years 1970 and 2261"
 		case o.LastSeen.After(limit):
-			reason = semconv.WitnessLastSeen + ": is in the future"
-			ahead++
+			reason = lastSeenAhead
 		case o.WindowStart.After(limit):
-			reason = semconv.WitnessWindowStart + ": is in the future"
-			ahead++
+			reason = windowAhead
 		default:
 			continue
 		}
 		refused = append(refused, storage.Refusal{Index: i, Reason: reason})
 	}
-	return refused, ahead
+	return refused
 }
 
 // observations is the part of WriteObservations within the transaction, and what coverage changes by it. refused are
@@ -102,12 +105,12 @@ func (w *writer) observations(batch storage.Batch, refused []storage.Refusal) (s
 		return storage.Written{}, nil, err
 	}
 	if batch.Receipt != nil {
-		known, err := w.receipt(tenant, principal, batch.Receipt, received)
+		then, known, err := w.receipt(tenant, principal, batch.Receipt, received)
 		if err != nil {
 			return storage.Written{}, nil, err
 		}
 		if known {
-			written, err := w.again(batch.Observations, tenant, refused)
+			written, err := w.again(batch.Observations, tenant, then)
 			return written, nil, err
 		}
 	}
@@ -192,29 +195,31 @@ func (w *writer) principal(p storage.Principal) (tenant, name int64, err error) 
 	return tenant, name, err
 }
 
-// receipt keeps a receipt. It reports whether it was known, and returns ErrConflict if it was with another body.
-func (w *writer) receipt(tenant, principal int64, receipt *storage.Receipt, received int64) (known bool, err error) {
+// receipt keeps a receipt. It reports whether it was known, and from when; ErrConflict if it was with another body.
+func (w *writer) receipt(tenant, principal int64, receipt *storage.Receipt, received int64) (then time.Time, known bool, err error) {
 	var body []byte
-	err = w.findReceipt.QueryRowContext(context.Background(), tenant, principal, receipt.Key).Scan(&body)
+	var first int64
+	err = w.findReceipt.QueryRowContext(context.Background(), tenant, principal, receipt.Key).Scan(&body, &first)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return false, execute(w.addReceipt, tenant, principal, receipt.Key, receipt.Body[:], received)
+		return time.Time{}, false, execute(w.addReceipt, tenant, principal, receipt.Key, receipt.Body[:], received)
 	case err != nil:
-		return false, err
+		return time.Time{}, false, err
 	case !bytes.Equal(body, receipt.Body[:]):
-		return false, storage.ErrConflict
+		return time.Time{}, false, storage.ErrConflict
 	default:
-		return true, nil
+		return timeOf(first), true, nil
 	}
 }
 
-// again is the outcome of a batch whose receipt is known: what is behind the horizon and not stored was refused then, and is
-// now. refused are those that would be refused in any case.
-func (w *writer) again(observations []witness.Observation, tenant int64, refused []storage.Refusal) (storage.Written, error) {
+// again is the outcome of a batch whose receipt is known, from then: what was refused then is refused now. So is what is
+// behind the horizon and not stored.
+func (w *writer) again(observations []witness.Observation, tenant int64, then time.Time) (storage.Written, error) {
 	kept, err := w.mark(markKept)
 	if err != nil {
 		return storage.Written{}, err
 	}
+	refused := refuse(then, observations)
 	var written storage.Written
 	for i := range observations {
 		if len(refused) > 0 && refused[0].Index == i {

@@ -45,6 +45,7 @@ type writer struct {
 	folding     *folding
 	interrupted *unfinished
 	foldFailed  time.Time
+	awaited     []chan struct{} // for the next fold
 	limits      foldLimits
 	horizon     int64 // windows that start before it are refused
 	newHorizon  int64 // once the transaction is committed
@@ -65,7 +66,7 @@ type statements struct {
 	findArtifactOf, putArtifactOf              *sql.Stmt
 	findComponentOf, putComponentOf            *sql.Stmt
 	findSnapshot, lastSnapshot, addSnapshot    *sql.Stmt
-	addInput, dropInputs                       *sql.Stmt
+	addInput                                   *sql.Stmt
 	begin, commit, rollback                    *sql.Stmt
 	savepoint, releaseSavepoint, undoSavepoint *sql.Stmt
 }
@@ -110,7 +111,7 @@ func newWriter(ctx context.Context, db *sql.DB, conn *sql.Conn, now func() time.
 		{&w.deleteFinding, "DELETE FROM finding WHERE tenant = ? AND id = ?"},
 		{&w.deleteScope, "DELETE FROM finding WHERE tenant = ? AND scope = ? AND named = 0 AND id NOT IN (SELECT value FROM json_each(?))"},
 		{&w.bareScope, "UPDATE finding SET scope = '', component = '', json = json_object('id', id) WHERE tenant = ? AND scope = ? AND id NOT IN (SELECT value FROM json_each(?))"},
-		{&w.findReceipt, "SELECT body FROM receipt WHERE tenant = ? AND principal = ? AND key = ?"},
+		{&w.findReceipt, "SELECT body, received FROM receipt WHERE tenant = ? AND principal = ? AND key = ?"},
 		{&w.addReceipt, "INSERT INTO receipt VALUES (?,?,?,?,?)"},
 		{&w.isStored, `SELECT EXISTS (SELECT 1 FROM witness w, source s WHERE w.tenant = ?1 AND w.witness = ?2 AND s.text = ?3
 AND (EXISTS (SELECT 1 FROM obs o WHERE o.start = ?4 AND o.source = s.id AND o.witness = w.id)
@@ -123,7 +124,6 @@ AND (EXISTS (SELECT 1 FROM obs o WHERE o.start = ?4 AND o.source = s.id AND o.wi
 		{&w.lastSnapshot, "SELECT number, id FROM snapshot WHERE tenant = ? AND finding = ? ORDER BY number DESC LIMIT 1"},
 		{&w.addSnapshot, "INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?)"},
 		{&w.addInput, "INSERT INTO snapshot_input VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET used = excluded.used"},
-		{&w.dropInputs, "DELETE FROM snapshot_input WHERE used < ?"},
 		{&w.findText, "SELECT id FROM text WHERE text = ?"},
 		{&w.addText, "INSERT INTO text (text) VALUES (?)"},
 		{&w.findModule, "SELECT id FROM module WHERE key = ? AND build_id = ? AND sha256 = ? AND path = ?"},
@@ -300,9 +300,7 @@ func (w *writer) end() error {
 	w.horizon = max(w.horizon, w.newHorizon)
 	w.changes.publish()
 	if w.folded {
-		w.folding = nil
-		w.lastFold = time.Now()
-		w.derived.folds.Add(1)
+		w.endFold()
 	}
 	w.stale, w.folded, w.dropped = nil, false, false
 	return nil

@@ -338,6 +338,13 @@ func receipts(b *bench) {
 	again, err := write(partly)
 	require.NoError(b, err)
 	assert.Equal(b, storage.Written{Duplicates: 1, Refused: first.Refused}, again, "what was refused is not taken for stored")
+
+	before := b.clock()
+	b.setNow(before.Add(24 * time.Hour))
+	again, err = write(partly)
+	b.setNow(before)
+	require.NoError(b, err)
+	assert.Equal(b, storage.Written{Duplicates: 1, Refused: first.Refused}, again, "nor when its time has come")
 }
 
 func tenants(b *bench) {
