@@ -99,6 +99,8 @@ type Band string
 type Collection struct {
 	// A heartbeat came within the last three of its intervals
 	Active bool `json:"active"`
+	// measured if an active source is a collector's own; null when not active
+	Assurance *string `json:"assurance"`
 	// lossy: watching, and evidence was lost in the last hour; stopped: there were heartbeats once; none: never
 	Posture string `json:"posture"`
 	// Since when there was no gap of more than three heartbeats, as far as the last day shows; null when not active
@@ -166,6 +168,8 @@ type Containment struct {
 
 // ContainmentWorkload: is a schema of the API.
 type ContainmentWorkload struct {
+	// asserted if any control was judged by what is only asserted; null when nothing is known
+	Assurance   *string  `json:"assurance"`
 	BlastRadius *float64 `json:"blastRadius"`
 	// Of which something is known
 	Processes    uint64  `json:"processes"`
@@ -213,6 +217,10 @@ type Coverage struct {
 	Lost uint64 `json:"lost"`
 	// More was lost, nobody knows how much
 	LostUnknown bool `json:"lostUnknown"`
+	// For how long of that a collector's own receiver watched; the rest is only asserted
+	MeasuredSeconds float64 `json:"measuredSeconds"`
+	// Of them, those that are a collector's own; the others are only asserted
+	MeasuredSources uint64 `json:"measuredSources"`
 	// Hooks that are not attached
 	NotProbeable uint64 `json:"notProbeable"`
 	// By active sources, now; 0 if none says
@@ -835,7 +843,7 @@ type Score struct {
 	// Digest of the weights that are configured: sha256 over their RFC 8785 JSON
 	ConfigDigest string      `json:"configDigest"`
 	Containment  Containment `json:"containment"`
-	// What silence is worth: processes x loss x duration over the last 7 days
+	// What silence is worth: processes x loss x duration x assurance over the last 7 days
 	Coverage        float64  `json:"coverage"`
 	CoverageFactors []Factor `json:"coverageFactors"`
 	Factors         []Factor `json:"factors"`
@@ -1147,7 +1155,7 @@ type WatchList struct {
 }
 
 // Watched: yes: all of the time up to the last heartbeats, on every host that reported in it, without loss, and
-// the finding's hooks were attached. partial: some of it. no: by nobody.
+// the finding's hooks were attached. partial: some of it, or only asserted. no: by nobody.
 type Watched string
 
 // WatchedSymbol: is a schema of the API.

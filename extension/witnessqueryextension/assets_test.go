@@ -85,6 +85,10 @@ func TestAssets(t *testing.T) {
 	for i, watched := range []string{"unknown", "yes", "partial", "no"} {
 		assert.EqualValues(t, watched, byHost.Assets[i].Watched, i)
 	}
+	claimed := beat("node-3", 25*time.Hour)
+	claimed.Source, claimed.Assurance = "x/0/tetragon", witness.Asserted
+	require.NoError(t, s.api.store.WriteCoverage(t.Context(), storage.Principal{}, []witness.Coverage{claimed}))
+	assert.EqualValues(t, "partial", get[assets](s, path("f", "assets?by=host")).Assets[3].Watched, "somebody says so")
 	alone := get[assets](s, path("f", "assets?by=host&kind=sample&assurance=measured"))
 	require.Len(t, alone.Assets, 1)
 	assert.Equal(t, "node-3", **alone.Assets[0].Host)

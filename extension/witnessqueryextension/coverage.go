@@ -14,7 +14,9 @@ type coverageSummary struct {
 	To               time.Time        `json:"to"`
 	Watched          evidence.Watched `json:"watched"`
 	WatchedSeconds   float64          `json:"watchedSeconds"`
+	MeasuredSeconds  float64          `json:"measuredSeconds"`
 	Sources          int              `json:"sources"`
+	MeasuredSources  int              `json:"measuredSources"`
 	Hosts            int              `json:"hosts"`
 	Kinds            []witness.Kind   `json:"kinds"`
 	ProcessesWatched uint64           `json:"processesWatched"`
@@ -35,9 +37,10 @@ const (
 
 func coverageSummaryOf(c *evidence.Coverage) coverageSummary {
 	s := coverageSummary{
-		From: c.Start, To: c.End, Watched: c.Watched(c.Start, c.End), WatchedSeconds: c.WatchedSeconds(),
-		Sources: len(c.Sources), Hosts: c.Hosts(), Kinds: c.Kinds(), Truncated: c.Truncated,
+		From: c.Start, To: c.End, Watched: c.Watched(c.Start, c.End),
+		Sources: len(c.Sources), MeasuredSources: c.MeasuredSources(), Hosts: c.Hosts(), Kinds: c.Kinds(), Truncated: c.Truncated,
 	}
+	s.WatchedSeconds, s.MeasuredSeconds = c.WatchedSeconds()
 	not := c.NotProbeable()
 	s.NotProbeable, s.FindingNotProbeable = len(not), ofFinding(not)
 	s.ProcessesWatched, s.ProcessesSeen = c.Processes()

@@ -376,7 +376,7 @@ func TestTimelineTellsReleasesAndGaps(t *testing.T) {
 		return witness.Coverage{
 			Source: "agent/0/tetragon", Instance: witness.Instance{Host: "node-1"}, Signal: "tetragon",
 			Kinds: []witness.Kind{witness.KindCall, witness.KindExec}, Start: from, End: to, Interval: 2 * time.Hour,
-			ProcessesWatched: 3, ProcessesSeen: 4,
+			ProcessesWatched: 3, ProcessesSeen: 4, Assurance: witness.Measured,
 		}
 	}
 	loss := witness.Coverage{

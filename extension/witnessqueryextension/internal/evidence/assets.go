@@ -195,7 +195,7 @@ func (c *Coverage) WatchedHosts() func(*Asset) Watched {
 		h := &c.hosts[i]
 		switch {
 		case within(h.runs, c.Start, c.End) == 0:
-		case len(complement(h.runs, c.Start, h.until)) == 0 && within(c.losing[h.name], c.Start, c.End) == 0:
+		case len(complement(h.measured, c.Start, h.until)) == 0 && within(c.losing[h.name], c.Start, c.End) == 0:
 			states[h.name] = all
 		default:
 			states[h.name] = some

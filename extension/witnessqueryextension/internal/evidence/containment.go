@@ -37,6 +37,8 @@ type ContainedWorkload struct {
 	BlastRadius  *float64         `json:"blastRadius"`
 	UnknownShare float64          `json:"unknownShare"`
 	Processes    int              `json:"processes"`
+	// Assurance is asserted if any control was judged by what is only asserted. Nil when nothing is known.
+	Assurance *witness.Assurance `json:"assurance"`
 }
 
 // site is a workload with evidence: where in it, and which modules that was of.
@@ -91,7 +93,7 @@ func (m *Matches) Contain(ctx context.Context, reader storage.Reader, f *witness
 		}
 		all = append(all, each...)
 		r := containment.Assess(weights, each)
-		answer.Workloads = append(answer.Workloads, ContainedWorkload{w, r.BlastRadius, r.UnknownShare, known})
+		answer.Workloads = append(answer.Workloads, ContainedWorkload{w, r.BlastRadius, r.UnknownShare, known, weakest(r.Parts)})
 	}
 	if answer.Workloads == nil {
 		answer.Workloads = []ContainedWorkload{}
@@ -105,6 +107,16 @@ func (m *Matches) Contain(ctx context.Context, reader storage.Reader, f *witness
 		answer.Workloads, answer.Truncated = answer.Workloads[:maxListedWorkloads], true
 	}
 	return answer, nil
+}
+
+// weakest is the assurance of the control that is least vouched for, nil if all are unknown.
+func weakest(parts []containment.Part) (least *witness.Assurance) {
+	for i := range parts {
+		if a := &parts[i].Assurance; *a == witness.Asserted || *a != "" && least == nil {
+			least = a
+		}
+	}
+	return least
 }
 
 // radius orders what has none behind 0.

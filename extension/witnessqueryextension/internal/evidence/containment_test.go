@@ -54,6 +54,8 @@ func TestContain(t *testing.T) {
 		return answer
 	}
 	radius := func(x float64) *float64 { return &x }
+	assurance := func(a witness.Assurance) *witness.Assurance { return &a }
+	measured, asserted := assurance(witness.Measured), assurance(witness.Asserted)
 	html := witness.Finding{ID: "html", Symbols: []witness.SymbolRef{{Language: "go", Package: "golang.org/x/net/html", Member: "Parse"}}}
 
 	t.Run("nothing anywhere", func(t *testing.T) {
@@ -67,7 +69,7 @@ func TestContain(t *testing.T) {
 	t.Run("evidence and no signal", func(t *testing.T) {
 		answer := ask(html)
 		assert.Nil(t, answer.BlastRadius)
-		assert.Equal(t, []ContainedWorkload{{web, nil, 1, 0}}, answer.Workloads)
+		assert.Equal(t, []ContainedWorkload{{web, nil, 1, 0, nil}}, answer.Workloads)
 	})
 	contain(web, "node-1", "/usr/bin/app", witness.OriginWorkload, "nonroot")
 	contain(web, "node-2", "/usr/bin/app", witness.OriginWorkload, "root-userns")
@@ -76,7 +78,7 @@ func TestContain(t *testing.T) {
 	t.Run("the workload's own processes", func(t *testing.T) {
 		answer := ask(html)
 		assert.Equal(t, radius(0), answer.BlastRadius)
-		assert.Equal(t, []ContainedWorkload{{web, radius(0), 0.85, 2}}, answer.Workloads)
+		assert.Equal(t, []ContainedWorkload{{web, radius(0), 0.85, 2, measured}}, answer.Workloads)
 	})
 	contain(web, "node-1", "/usr/bin/helper", witness.OriginWorkload, "root-host")
 	t.Run("any of them, for a library", func(t *testing.T) {
@@ -91,14 +93,14 @@ func TestContain(t *testing.T) {
 	t.Run("the host is not one process", func(t *testing.T) {
 		answer := ask(html)
 		assert.Equal(t, radius(0), answer.BlastRadius)
-		assert.Equal(t, []ContainedWorkload{{web, radius(0), 0.85, 2}, {witness.Workload{}, nil, 1, 0}}, answer.Workloads)
+		assert.Equal(t, []ContainedWorkload{{web, radius(0), 0.85, 2, measured}, {witness.Workload{}, nil, 1, 0, nil}}, answer.Workloads)
 	})
 	t.Run("no evidence, but occurrences", func(t *testing.T) {
 		answer := ask(witness.Finding{ID: "unseen", Occurrences: []witness.Occurrence{
 			{Namespace: "shop", Controller: "statefulset/db"}, {ImageDigest: "sha256:bb"}, {ImageDigest: "sha256:cc"}, {Scanner: "x"},
 		}})
 		assert.Equal(t, radius(1), answer.BlastRadius)
-		assert.Equal(t, []ContainedWorkload{{db, radius(1), 0.85, 1}, {witness.Workload{Image: "sha256:cc"}, nil, 1, 0}}, answer.Workloads)
+		assert.Equal(t, []ContainedWorkload{{db, radius(1), 0.85, 1, measured}, {witness.Workload{Image: "sha256:cc"}, nil, 1, 0, nil}}, answer.Workloads)
 		assert.False(t, answer.Truncated)
 	})
 	t.Run("what is told of the whole workload", func(t *testing.T) {
@@ -109,7 +111,7 @@ func TestContain(t *testing.T) {
 		_, err := store.WriteContainment(ctx, storage.Principal{}, []witness.Containment{c})
 		require.NoError(t, err)
 		answer := ask(witness.Finding{ID: "unseen", Occurrences: []witness.Occurrence{{Namespace: "shop", Controller: "deployment/new"}}})
-		assert.Equal(t, []ContainedWorkload{{witness.Workload{Namespace: "shop", Controller: "deployment/new"}, radius(1), 0.88, 1}}, answer.Workloads)
+		assert.Equal(t, []ContainedWorkload{{witness.Workload{Namespace: "shop", Controller: "deployment/new"}, radius(1), 0.88, 1, asserted}}, answer.Workloads)
 	})
 	t.Run("another tenant", func(t *testing.T) {
 		matches, err := Match(ctx, store, &Question{Tenant: "other", Finding: html})

@@ -26,8 +26,8 @@ type Watched string
 
 // The answers.
 const (
-	WatchedYes     Watched = "yes"     // on every host that is known from the asked time, all of it, without loss
-	WatchedPartial Watched = "partial" // some of it, or some hosts, or with loss
+	WatchedYes     Watched = "yes"     // measured on every host that is known from the asked time, all of it, without loss
+	WatchedPartial Watched = "partial" // some of it, or some hosts, or with loss, or only asserted
 	WatchedNo      Watched = "no"      // by nobody
 )
 
@@ -114,6 +114,7 @@ type Coverage struct {
 	now     time.Time
 	hosts   []watchedHost
 	some    []Interval            // watched on some host, merged
+	claimed []Interval            // on some host watched only by those who merely assert it, merged
 	pending []Interval            // since the last heartbeat of sources whose next is not due, merged
 	missing []Interval            // not watched on some host that is known, merged
 	lossy   []Interval            // with a gap that counts, on some host, merged
@@ -122,9 +123,10 @@ type Coverage struct {
 
 // watchedHost is when a host was watched, merged.
 type watchedHost struct {
-	name  string
-	runs  []Interval
-	until time.Time // nobody can have said anything of it from then on
+	name     string
+	runs     []Interval
+	measured []Interval // those of runs that a collector's own receivers vouch for, merged
+	until    time.Time  // nobody can have said anything of it from then on
 }
 
 // Cover looks up what was watched in [from, to), at the time now.
@@ -288,18 +290,28 @@ func (c *Coverage) spread(end time.Time) {
 	for i := 0; i < len(c.Sources); { // which are sorted by host
 		h := watchedHost{name: c.Sources[i].Host, runs: c.Sources[i].Runs}
 		var heard time.Time // when a source of which the next heartbeat is not due was last heard of
-		first := i
+		first, asserted := i, false
 		for ; i < len(c.Sources) && c.Sources[i].Host == h.name; i++ {
 			s := &c.Sources[i]
 			if i > first {
 				h.runs = append(slices.Clip(h.runs), s.Runs...)
+			}
+			if s.Assurance == witness.Measured {
+				h.measured = append(slices.Clip(h.measured), s.Runs...)
+			} else {
+				asserted = true
 			}
 			if s.fresh(c.now) && s.last.After(heard) {
 				heard = s.last
 			}
 		}
 		if i > first+1 {
-			h.runs = merge(h.runs)
+			h.runs, h.measured = merge(h.runs), merge(h.measured)
+		}
+		if asserted {
+			for _, run := range h.runs {
+				c.claimed = append(c.claimed, complement(h.measured, run.Start, run.End)...)
+			}
 		}
 		until := end
 		if !heard.IsZero() && heard.Before(end) {
@@ -341,6 +353,7 @@ func (c *Coverage) spread(end time.Time) {
 		}
 	}
 	c.some, c.missing, c.pending, c.lossy = merge(c.some), merge(c.missing), merge(c.pending), merge(c.lossy)
+	c.claimed = merge(c.claimed)
 }
 
 // heartbeatIntervals is how often each receiver of a host has a heartbeat.
@@ -467,8 +480,25 @@ func (c *Coverage) Kinds() []witness.Kind {
 	return kinds
 }
 
-// WatchedSeconds is for how long somebody watched, on any host.
-func (c *Coverage) WatchedSeconds() float64 { return within(c.some, c.Start, c.End).Seconds() }
+// WatchedSeconds is for how long somebody watched, on any host; measured is for how long of that a collector's own
+// receiver did.
+func (c *Coverage) WatchedSeconds() (watched, measured float64) {
+	var vouched []Interval
+	for i := range c.hosts {
+		vouched = append(vouched, c.hosts[i].measured...)
+	}
+	return within(c.some, c.Start, c.End).Seconds(), within(merge(vouched), c.Start, c.End).Seconds()
+}
+
+// MeasuredSources is how many sources are a collector's own receivers.
+func (c *Coverage) MeasuredSources() (n int) {
+	for i := range c.Sources {
+		if c.Sources[i].Assurance == witness.Measured {
+			n++
+		}
+	}
+	return n
+}
 
 // Watched says whether [from, to), a part of the time, was watched. What lies ahead of now is left out, and so is on each
 // host the time since the last heartbeat while the next one is not due: nobody can have said anything of it yet.
@@ -481,7 +511,7 @@ func (c *Coverage) Watched(from, to time.Time) Watched {
 		return WatchedNo
 	case within(c.some, from, to) == 0 && within(c.pending, from, to) == 0:
 		return WatchedNo
-	case within(c.some, from, to) > 0 && within(c.missing, from, to) == 0 && !c.lossyWithin(from, to):
+	case within(c.some, from, to) > 0 && within(c.missing, from, to) == 0 && within(c.claimed, from, to) == 0 && !c.lossyWithin(from, to):
 		return WatchedYes
 	default:
 		return WatchedPartial
@@ -507,11 +537,19 @@ func (c *Coverage) Lost(from, to time.Time) (lost uint64, unknown bool) {
 	return lost, unknown
 }
 
-// Processes are how many processes the active sources watch of those they see; both 0 if none says.
+// Processes are how many processes the active sources watch of those they see; both 0 if none says. What is only
+// asserted counts where no active source measures.
 func (c *Coverage) Processes() (watched, seen uint64) {
-	for i := range c.Sources {
-		if s := &c.Sources[i]; s.Active {
-			watched, seen = plus(watched, s.ProcessesWatched), plus(seen, s.ProcessesSeen)
+	for _, assurance := range []witness.Assurance{witness.Measured, witness.Asserted} {
+		active := false
+		for i := range c.Sources {
+			if s := &c.Sources[i]; s.Active && s.Assurance == assurance {
+				active = true
+				watched, seen = plus(watched, s.ProcessesWatched), plus(seen, s.ProcessesSeen)
+			}
+		}
+		if active {
+			break
 		}
 	}
 	return watched, seen
@@ -534,6 +572,8 @@ type Collection struct {
 	// Since when there was no gap of more than Missed heartbeats, as far as the last day shows. Nil when not active.
 	Since   *time.Time `json:"since"`
 	Posture Posture    `json:"posture"`
+	// Assurance is measured if an active source is. Nil when not active.
+	Assurance *witness.Assurance `json:"assurance"`
 }
 
 func (c *Coverage) collection() Collection {
@@ -551,6 +591,9 @@ func (c *Coverage) collection() Collection {
 			collection.Since = &start
 		}
 		collection.Active, collection.Posture = true, PostureWatching
+		if collection.Assurance == nil || s.Assurance == witness.Measured {
+			collection.Assurance = &s.Assurance
+		}
 	}
 	if collection.Active && c.lossyWithin(c.now.Add(-time.Hour), c.End) {
 		collection.Posture = PostureLossy
@@ -561,6 +604,9 @@ func (c *Coverage) collection() Collection {
 // ScoreSpan is the time that the coverage number is about: the last week.
 const ScoreSpan = 7 * 24 * time.Hour
 
+// assertedDiscount is what time loses that is only asserted to have been watched: as much as evidence that is only asserted.
+const assertedDiscount = 0.5
+
 // Number is the coverage of the span as one number, 0..1, and what it is made of. It never enters a score.
 func (c *Coverage) Number() (float64, []score.Factor) {
 	watched, seen := c.Processes()
@@ -569,9 +615,10 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 		processes.Value = round(min(1, float64(watched)/float64(seen)))
 		processes.Why = fmt.Sprintf("%d of %d processes are watched now", watched, seen)
 	}
-	var span, lossy time.Duration
+	var span, measured, lossy time.Duration
 	for _, host := range c.hosts {
 		span += within(host.runs, c.Start, c.End)
+		measured += within(host.measured, c.Start, c.End)
 		if losing := c.losing[host.name]; len(losing) > 0 {
 			lossy += length(intersect(intersect(host.runs, []Interval{c.Interval}), losing))
 		}
@@ -590,7 +637,12 @@ func (c *Coverage) Number() (float64, []score.Factor) {
 	if c.Truncated {
 		duration.Why += fmt.Sprintf("; only the newest %d records were looked at", MaxCoverage)
 	}
-	factors := []score.Factor{processes, loss, duration}
+	assurance := score.Factor{Name: "assurance", Value: 1, Why: "what watched was a collector's own receiver"}
+	if measured < span {
+		assurance.Value = round(1 - assertedDiscount*(1-measured.Seconds()/span.Seconds()))
+		assurance.Why = fmt.Sprintf("%.1f of %.1f hours that were watched are only asserted, and count half", (span - measured).Hours(), span.Hours())
+	}
+	factors := []score.Factor{processes, loss, duration, assurance}
 	number := 1.0
 	for _, f := range factors {
 		number *= f.Value

@@ -125,8 +125,15 @@ func TestInputs(t *testing.T) {
 func beat(host string, start, end time.Time) witness.Coverage {
 	return witness.Coverage{
 		Source: "a/0/tetragon", Signal: "tetragon", Instance: witness.Instance{Host: host}, Kinds: []witness.Kind{witness.KindCall},
-		Start: start, End: end, Interval: end.Sub(start), ProcessesWatched: 1, ProcessesSeen: 2,
+		Start: start, End: end, Interval: end.Sub(start), ProcessesWatched: 1, ProcessesSeen: 2, Assurance: witness.Measured,
 	}
+}
+
+// claim is a heartbeat that nobody vouches for.
+func claim(host string, start, end time.Time) witness.Coverage {
+	c := beat(host, start, end)
+	c.Source, c.Assurance, c.ProcessesWatched = "b/0/tetragon", witness.Asserted, 2
+	return c
 }
 
 func loss(host string, start, end time.Time, lost uint64) witness.Coverage {
@@ -149,6 +156,10 @@ func TestWatched(t *testing.T) {
 		{"a loss", []witness.Coverage{beat("a", ago(11), ago(4)), loss("a", ago(7), ago(6), 1)}, ago(10), ago(5), WatchedPartial},
 		{"a loss at a moment", []witness.Coverage{beat("a", ago(11), ago(4)), loss("a", ago(7), ago(7), 0)}, ago(10), ago(5), WatchedPartial},
 		{"a loss before", []witness.Coverage{beat("a", ago(11), ago(4)), loss("a", ago(12), ago(10), 1)}, ago(10), ago(5), WatchedYes},
+		{"only asserted", []witness.Coverage{claim("a", ago(11), ago(4))}, ago(10), ago(5), WatchedPartial},
+		{"asserted and measured", []witness.Coverage{claim("a", ago(11), ago(4)), beat("a", ago(11), ago(4))}, ago(10), ago(5), WatchedYes},
+		{"asserted where the measured one stopped", []witness.Coverage{claim("a", ago(11), ago(4)), beat("a", ago(11), ago(7))}, ago(10), ago(5), WatchedPartial},
+		{"only asserted on one host of two", []witness.Coverage{claim("a", ago(11), ago(4)), beat("b", ago(11), ago(4))}, ago(10), ago(5), WatchedPartial},
 		{"until now", []witness.Coverage{beat("a", ago(11), now)}, ago(10), now.Add(time.Hour), WatchedYes},
 		{"the future", []witness.Coverage{beat("a", ago(11), now)}, now, now.Add(time.Hour), WatchedNo},
 	} {
@@ -166,6 +177,7 @@ func TestCollection(t *testing.T) {
 		return all
 	}
 	since := func(m int) *time.Time { t := ago(m); return &t }
+	assurance := func(a witness.Assurance) *witness.Assurance { return &a }
 	gap := slices.Delete(beats(0), 20, 24)
 	for _, test := range []struct {
 		name    string
@@ -173,12 +185,14 @@ func TestCollection(t *testing.T) {
 		want    Collection
 	}{
 		{"none", nil, Collection{Posture: PostureNone}},
-		{"watching", beats(0), Collection{true, since(60), PostureWatching}},
-		{"two heartbeats missing", beats(3), Collection{true, since(60), PostureWatching}},
+		{"watching", beats(0), Collection{true, since(60), PostureWatching, assurance(witness.Measured)}},
+		{"two heartbeats missing", beats(3), Collection{true, since(60), PostureWatching, assurance(witness.Measured)}},
+		{"somebody says so", []witness.Coverage{claim("a", ago(1), now)}, Collection{true, since(1), PostureWatching, assurance(witness.Asserted)}},
+		{"somebody says so too", append(beats(0), claim("b", ago(1), now)), Collection{true, since(60), PostureWatching, assurance(witness.Measured)}},
 		{"stopped", beats(4), Collection{Posture: PostureStopped}},
-		{"after a gap", gap, Collection{true, since(36), PostureWatching}},
-		{"lossy", append(beats(0), loss("a", ago(30), ago(29), 5)), Collection{true, since(60), PostureLossy}},
-		{"an old loss", append(beats(0), loss("a", ago(90), ago(80), 5)), Collection{true, since(60), PostureWatching}},
+		{"after a gap", gap, Collection{true, since(36), PostureWatching, assurance(witness.Measured)}},
+		{"lossy", append(beats(0), loss("a", ago(30), ago(29), 5)), Collection{true, since(60), PostureLossy, assurance(witness.Measured)}},
+		{"an old loss", append(beats(0), loss("a", ago(90), ago(80), 5)), Collection{true, since(60), PostureWatching, assurance(witness.Measured)}},
 		{"a hook alone is no heartbeat", []witness.Coverage{{Source: "a/0/b", StatusTarget: "x", StatusState: "attached", Start: ago(1), End: ago(1)}}, Collection{Posture: PostureNone}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -232,13 +246,21 @@ func TestCoverageNumber(t *testing.T) {
 	}
 	number, values := week()
 	assert.Zero(t, number)
-	assert.Equal(t, map[string]float64{"processes": 0, "loss": 1, "duration": 0}, values)
+	assert.Equal(t, map[string]float64{"processes": 0, "loss": 1, "duration": 0, "assurance": 1}, values)
 	whole := beat("a", now.Add(-ScoreSpan), now)
 	number, _ = week(whole)
 	assert.Equal(t, 0.5, number, "half of the processes, all of the time")
 	number, values = week(beat("a", now.Add(-ScoreSpan), now.Add(-ScoreSpan/2)), beat("a", now.Add(-ScoreSpan/2), now), loss("a", ago(1), ago(1), 0))
 	assert.Equal(t, 0.5, values["loss"], "one of two heartbeats")
 	assert.Equal(t, 0.25, number)
+
+	asserted := claim("a", now.Add(-ScoreSpan), now)
+	number, values = week(asserted)
+	assert.Equal(t, map[string]float64{"processes": 1, "loss": 1, "duration": 1, "assurance": 0.5}, values)
+	assert.Equal(t, 0.5, number, "as much as evidence that is only asserted")
+	number, values = week(asserted, beat("a", now.Add(-ScoreSpan/2), now))
+	assert.Equal(t, map[string]float64{"processes": 0.5, "loss": 1, "duration": 1, "assurance": 0.75}, values)
+	assert.Equal(t, 0.375, number, "the processes are those that are measured, the first half of the time is a claim")
 }
 
 func TestNewestHookStands(t *testing.T) {
