@@ -87,6 +87,8 @@ require (
 	pgregory.net/rapid v1.2.0
 )
 
+require github.com/cilium/ebpf v0.22.0
+
 require (
 	cloud.google.com/go/compute/metadata v0.9.0 // indirect
 	github.com/DataDog/datadog-agent/pkg/obfuscate v0.77.0-devel.0.20260213154712-e02b9359151a // indirect

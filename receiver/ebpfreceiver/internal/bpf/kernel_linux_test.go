@@ -1,0 +1,269 @@
+package bpf
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// skip skips a test that this machine cannot run, or fails it where all must run.
+func skip(t testing.TB, why string, about ...any) {
+	t.Helper()
+	if os.Getenv("REQUIRE_BPF") == "1" {
+		t.Fatalf(why, about...)
+	}
+	t.Skipf(why, about...)
+}
+
+func open(t testing.TB, o Options) *Kernel {
+	t.Helper()
+	k, err := Open(o)
+	if err != nil {
+		skip(t, "needs CAP_BPF and CAP_PERFMON: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, k.Close()) })
+	return k
+}
+
+// until reads events until done says so.
+func until(t testing.TB, k *Kernel, done func(Event) bool) {
+	t.Helper()
+	k.Interrupt(time.Now().Add(20 * time.Second))
+	for {
+		e, err := k.Read()
+		require.NoError(t, err)
+		if done(e) {
+			return
+		}
+	}
+}
+
+// build compiles a C program.
+func build(t testing.TB, source string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "program")
+	require.NoError(t, os.WriteFile(path+".c", []byte(source), 0o600))
+	out, err := exec.Command("gcc", append(flags, "-o", path, path+".c")...).CombinedOutput()
+	if err != nil {
+		skip(t, "needs gcc: %v: %s", err, out)
+	}
+	return path
+}
+
+// offsetOf is where a function is in a file.
+func offsetOf(t testing.TB, path, name string) uint64 {
+	t.Helper()
+	f, err := elf.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	symbols, err := f.Symbols()
+	require.NoError(t, err)
+	for _, s := range symbols {
+		if s.Name != name {
+			continue
+		}
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_LOAD && s.Value >= p.Vaddr && s.Value < p.Vaddr+p.Filesz {
+				return s.Value - p.Vaddr + p.Off
+			}
+		}
+	}
+	t.Fatalf("%s has no function %s", path, name)
+	return 0
+}
+
+const counting = `
+#include <stdlib.h>
+#include <unistd.h>
+#include <pthread.h>
+__attribute__((noinline)) void counted(void) { __asm__ volatile(""); }
+__attribute__((noinline)) void other(void) { __asm__ volatile(""); }
+static int times;
+static void *run(void *x) { for (int i = 0; i < times; i++) counted(); return x; }
+int main(int argc, char **argv) {
+  times = argc > 1 ? atoi(argv[1]) : 1;
+  int threads = argc > 2 ? atoi(argv[2]) : 1;
+  pthread_t all[64];
+  for (int i = 1; i < threads; i++) pthread_create(&all[i], 0, run, 0);
+  run(0);
+  for (int i = 1; i < threads; i++) pthread_join(all[i], 0);
+  return 0;
+}`
+
+func TestProcesses(t *testing.T) {
+	k := open(t, Options{})
+	used, refused := k.WatchProcesses()
+	require.NotEmpty(t, used, "%v", refused)
+	t.Logf("hook %s, refused %v", used, refused)
+	command := exec.Command("/bin/sh", "-c", "exit 3")
+	require.Error(t, command.Run())
+	pid := uint32(command.Process.Pid) //nolint:gosec // pids have 22 bits
+	var forked, executed, exited Event
+	until(t, k, func(e Event) bool {
+		if e.Process.PID == pid {
+			switch e.Type {
+			case EventFork:
+				forked = e
+			case EventExec:
+				executed = e
+			case EventExit:
+				exited = e
+				return true
+			}
+		}
+		return false
+	})
+	info, err := os.Stat("/bin/sh")
+	require.NoError(t, err)
+	assert.Equal(t, "/bin/sh", executed.Filename)
+	assert.Equal(t, statInode(info), executed.File.Inode)
+	assert.Equal(t, uint32(os.Getpid()), executed.Parent.PID)
+	assert.Equal(t, uint32(os.Getuid()), executed.UID)
+	assert.Equal(t, executed.Process, exited.Process)
+	assert.Equal(t, executed.Process, forked.Process)
+	assert.EqualValues(t, 3<<8, exited.ExitCode)
+	link, err := os.Readlink("/proc/self/ns/mnt")
+	require.NoError(t, err)
+	assert.Equal(t, link, fmt.Sprintf("mnt:[%d]", executed.MountNamespace))
+	assert.NotEmpty(t, executed.Cgroups[0])
+	counts, err := k.Counts()
+	require.NoError(t, err)
+	assert.Positive(t, counts.Submitted)
+	assert.Zero(t, counts.ProcessesLost)
+}
+
+// Every call is counted, of every process and thread, and of no other function.
+func TestCallsAreCountedExactly(t *testing.T) {
+	k := open(t, Options{Stacks: true})
+	used, refused := k.PrepareCalls()
+	require.NotEmpty(t, used, "%v", refused)
+	t.Logf("hook %s, refused %v", used, refused)
+	path := build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	attached, err := k.Attach(f, []Probe{{7, offsetOf(t, path, "counted")}, {8, offsetOf(t, path, "other")}})
+	require.NoError(t, err)
+	const processes, calls, threads = 5, 1000, 4
+	for range processes {
+		require.NoError(t, exec.Command(path, strconv.Itoa(calls), strconv.Itoa(threads)).Run())
+	}
+	got := map[HitKey]Hit{}
+	require.NoError(t, k.Hits(func(key HitKey, h Hit) { got[key] = h }))
+	require.Len(t, got, processes)
+	for key, h := range got {
+		assert.EqualValues(t, 7, key.Probe)
+		assert.EqualValues(t, calls*threads, h.Hits)
+		assert.LessOrEqual(t, h.First, h.Last)
+		require.NoError(t, k.Forget(key))
+	}
+	first := 0
+	until(t, k, func(e Event) bool {
+		assert.Equal(t, EventFirstHit, e.Type)
+		assert.EqualValues(t, 7, e.Probe)
+		require.NotEmpty(t, e.Frames)
+		info, err := f.Stat()
+		require.NoError(t, err)
+		assert.Equal(t, statInode(info), e.Frames[0].File.Inode)
+		assert.Equal(t, offsetOf(t, path, "counted"), e.Frames[0].Offset)
+		first++
+		return first == processes
+	})
+	require.NoError(t, attached.Close())
+	time.Sleep(100 * time.Millisecond) // a breakpoint can outlive its link a little
+	require.NoError(t, exec.Command(path, "10").Run())
+	require.NoError(t, k.Hits(func(HitKey, Hit) { t.Error("a hit after the probes were taken away") }))
+}
+
+// What does not fit is counted: every hit is told or lost, and so is every event.
+func TestLossIsExact(t *testing.T) {
+	k := open(t, Options{Hits: 2, Ring: 4096})
+	used, _ := k.PrepareCalls()
+	require.NotEmpty(t, used)
+	path := build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	attached, err := k.Attach(f, []Probe{{1, offsetOf(t, path, "counted")}})
+	require.NoError(t, err)
+	const processes, calls = 9, 100
+	for range processes {
+		require.NoError(t, exec.Command(path, strconv.Itoa(calls)).Run())
+	}
+	require.NoError(t, attached.Close())
+	var hits uint64
+	require.NoError(t, k.Hits(func(_ HitKey, h Hit) { hits += h.Hits }))
+	counts, err := k.Counts()
+	require.NoError(t, err)
+	assert.Positive(t, counts.HitsLost)
+	assert.EqualValues(t, processes*calls, hits+counts.HitsLost)
+	of, err := k.Lost(1)
+	require.NoError(t, err)
+	assert.Equal(t, counts.HitsLost, of)
+
+	read := uint64(0)
+	k.Interrupt(time.Now().Add(100 * time.Millisecond))
+	for {
+		if _, err := k.Read(); err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			break
+		}
+		read++
+	}
+	assert.Equal(t, counts.Submitted, read)
+}
+
+func TestFullRing(t *testing.T) {
+	k := open(t, Options{Ring: 4096})
+	used, _ := k.WatchProcesses()
+	require.NotEmpty(t, used)
+	const processes = 50
+	for range processes {
+		require.NoError(t, exec.Command("/bin/true").Run())
+	}
+	before, err := k.Counts()
+	require.NoError(t, err)
+	assert.Positive(t, before.ProcessesLost)
+	assert.GreaterOrEqual(t, before.Submitted+before.ProcessesLost, uint64(3*processes))
+	read := uint64(0)
+	k.Interrupt(time.Now().Add(200 * time.Millisecond))
+	for {
+		if _, err := k.Read(); err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			break
+		}
+		read++
+	}
+	after, err := k.Counts()
+	require.NoError(t, err)
+	assert.Equal(t, after.Submitted, read)
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 0})
+	f.Add(append([]byte{5, 0, 0, 0}, make([]byte, 2000)...))
+	f.Add(append([]byte{1, 0, 0, 0}, []byte(strings.Repeat("x", 2000))...))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := decode(raw)
+		if err != nil && !errors.Is(err, errEvent) {
+			t.Fatal(err)
+		}
+		if len(e.Frames) > 32 || len(e.Filename) > 512 {
+			t.Fatal("more than an event has room for")
+		}
+	})
+}
+
+func statInode(info os.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }

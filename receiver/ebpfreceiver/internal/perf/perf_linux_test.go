@@ -1,0 +1,132 @@
+package perf
+
+import (
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func open(t testing.TB, o Options) *Reader {
+	t.Helper()
+	r, err := Open(o)
+	if err != nil {
+		if os.Getenv("REQUIRE_BPF") == "1" {
+			t.Fatalf("needs CAP_PERFMON: %v", err)
+		}
+		t.Skipf("needs CAP_PERFMON: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
+}
+
+// collect reads what is recorded while do runs.
+func collect(t testing.TB, r *Reader, do func()) (all []Record) {
+	t.Helper()
+	ended := make(chan error)
+	go func() { ended <- r.Read(func(record Record) { all = append(all, record) }, func() { t.Error("a bad record") }) }()
+	do()
+	time.Sleep(2 * pollEvery)
+	r.Interrupt()
+	require.NoError(t, <-ended)
+	return all
+}
+
+func TestMappings(t *testing.T) {
+	r := open(t, Options{})
+	var pid int
+	all := collect(t, r, func() {
+		command := exec.Command("/bin/true")
+		require.NoError(t, command.Run())
+		pid = command.Process.Pid
+	})
+	found := map[string]*Mapping{}
+	for _, record := range all {
+		if m := record.Mapping; m != nil && int(m.PID) == pid {
+			found[filepath.Base(m.Path)] = m
+		}
+	}
+	require.Contains(t, found, "true")
+	require.Contains(t, found, "libc.so.6")
+	for _, m := range found {
+		var stat unix.Stat_t
+		require.NoError(t, unix.Stat(m.Path, &stat))
+		assert.Equal(t, stat.Ino, m.Inode)
+		assert.Equal(t, unix.Major(stat.Dev)<<20|unix.Minor(stat.Dev), m.Dev)
+		assert.Zero(t, m.Start%4096)
+		assert.Zero(t, m.Offset%4096)
+		var now unix.Timespec
+		require.NoError(t, unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
+		assert.InDelta(t, time.Duration(now.Nano()).Seconds(), m.Time.Seconds(), 60)
+	}
+}
+
+func TestSamples(t *testing.T) {
+	r := open(t, Options{Frequency: 199})
+	pid := uint32(os.Getpid()) //nolint:gosec // pids have 22 bits
+	all := collect(t, r, func() {
+		for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
+			_ = filepath.Clean("/a/../b")
+		}
+	})
+	samples := 0
+	for _, record := range all {
+		if s := record.Sample; s != nil && s.PID == pid {
+			samples++
+			assert.NotEmpty(t, s.Addresses)
+			for _, address := range s.Addresses {
+				assert.Less(t, address, uint64(1)<<47, "user code only")
+			}
+		}
+	}
+	assert.Greater(t, samples, 3)
+}
+
+func TestAFullRingTellsWhatWasLost(t *testing.T) {
+	r := open(t, Options{Pages: 1})
+	for range 200 {
+		require.NoError(t, exec.Command("/bin/true").Run())
+	}
+	all := collect(t, r, func() { require.NoError(t, exec.Command("/bin/true").Run()) })
+	var lost uint64
+	for _, record := range all {
+		lost += record.Lost
+	}
+	assert.Positive(t, lost)
+}
+
+func TestParseList(t *testing.T) {
+	for text, want := range map[string][]int{"0": {0}, "0-1": {0, 1}, "0-2,5,7-8": {0, 1, 2, 5, 7, 8}} {
+		got, err := parseList(text)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	for _, text := range []string{"", "a", "3-1", "-1", "0-99999999", "0,,1"} {
+		_, err := parseList(text)
+		require.Error(t, err, text)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	mmap := make([]byte, 64+8+16)
+	copy(mmap[64:], "/bin/x")
+	f.Add(uint32(recordMmap2), uint16(modeUser), mmap)
+	sample := binary.LittleEndian.AppendUint64(make([]byte, 16), 2)
+	f.Add(uint32(recordSample), uint16(modeUser), append(sample, make([]byte, 16)...))
+	f.Add(uint32(recordLost), uint16(0), make([]byte, 16))
+	f.Fuzz(func(t *testing.T, kind uint32, misc uint16, body []byte) {
+		r, ok, err := parse(kind, misc, body)
+		if err != nil && ok {
+			t.Fatal("both")
+		}
+		if r.Sample != nil && len(r.Sample.Addresses)*8 > len(body) {
+			t.Fatal("more than the record has")
+		}
+	})
+}
