@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -18,6 +19,27 @@ const (
 	keyIncarnation = "witness.source.incarnation"
 	idBytes        = 10 // 16 hex digits could look like an address
 )
+
+// Client opens what a storage extension keeps for a component: nil without one. The errors begin with the key storage of a
+// configuration.
+func Client(ctx context.Context, host component.Host, extension *component.ID, kind component.Kind, id component.ID) (storage.Client, error) {
+	if extension == nil {
+		return nil, nil //nolint:nilnil // Open takes it
+	}
+	found, ok := host.GetExtensions()[*extension]
+	if !ok {
+		return nil, errors.New("storage: the extension is not in service.extensions")
+	}
+	offering, ok := found.(storage.Extension)
+	if !ok {
+		return nil, errors.New("storage: the extension is not a storage extension")
+	}
+	client, err := offering.GetClient(ctx, kind, id, "")
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	return client, nil
+}
 
 // Open returns the source "<installation id>/<incarnation>/<component id>". The id, 20 hex digits, is made once and kept
 // in the client. The incarnation grows by one with each Open that restored no state, and is 1 at first. What is kept but

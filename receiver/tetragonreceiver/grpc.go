@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
+	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -56,7 +56,7 @@ type sensors struct {
 // readStreams listens until ctx ends. It only ever calls GetEvents, GetVersion and ListTracingPolicies.
 func (r *tetragonReceiver) readStreams(ctx context.Context, client tetragon.FineGuidanceSensorsClient) {
 	s := &sensors{tetragonReceiver: r, client: client, states: map[string]string{}}
-	wait := newBackOff(r.config.RetryOnFailure)
+	wait := delivery.NewBackOff(r.config.RetryOnFailure)
 	for {
 		began := s.streams
 		err := s.stream(ctx)
@@ -65,10 +65,10 @@ func (r *tetragonReceiver) readStreams(ctx context.Context, client tetragon.Fine
 			return
 		}
 		if s.streams > began {
-			wait = newBackOff(r.config.RetryOnFailure)
+			wait = delivery.NewBackOff(r.config.RetryOnFailure)
 		}
-		err = presentable(err)
-		pause, again := wait.next()
+		err = delivery.Presentable(err)
+		pause, again := wait.Next()
 		if !again {
 			r.settings.Logger.Error("Gave up on Tetragon", zap.Error(err))
 			r.status(componentstatus.NewPermanentErrorEvent(err))
@@ -87,23 +87,15 @@ func (r *tetragonReceiver) readStreams(ctx context.Context, client tetragon.Fine
 	}
 }
 
-// presentable is an error without what is private in it: it has the path of the socket, and what the agent said.
-func presentable(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New(privacy.Text(err.Error()))
-}
-
 // pause waits, and tells the gap meanwhile.
 func (s *sensors) pause(ctx context.Context, d time.Duration) error {
 	deadline := time.Now().Add(d)
 	for {
 		left := time.Until(deadline)
 		if left <= s.config.HeartbeatInterval {
-			return sleep(ctx, left)
+			return delivery.Sleep(ctx, left)
 		}
-		if err := sleep(ctx, s.config.HeartbeatInterval); err != nil {
+		if err := delivery.Sleep(ctx, s.config.HeartbeatInterval); err != nil {
 			return err
 		}
 		s.tellGap(time.Now())
@@ -283,7 +275,7 @@ func (s *sensors) tellPolicies(ctx context.Context, now time.Time) {
 	list, err := s.client.ListTracingPolicies(ctx, &tetragon.ListTracingPoliciesRequest{})
 	if err != nil {
 		if status.Code(err) != codes.Unimplemented && !errors.Is(err, context.Canceled) {
-			s.settings.Logger.Debug("Could not list the policies", zap.Error(presentable(err)))
+			s.settings.Logger.Debug("Could not list the policies", zap.Error(delivery.Presentable(err)))
 		}
 		return
 	}

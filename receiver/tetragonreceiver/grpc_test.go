@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/receiver/tetragonreceiver/internal/metadatatest"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -425,7 +426,7 @@ func TestLogsOfTheReceiverHaveNothingPrivate(t *testing.T) {
 		"agent": fmt.Errorf("read: %w", status.Error(codes.Internal, "password=alice at 0x7ffd1c2b3a40")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := presentable(err).Error()
+			text := delivery.Presentable(err).Error()
 			assert.NotContains(t, text, "alice")
 			assert.NotContains(t, text, "7ffd1c2b3a40")
 		})

@@ -2,30 +2,25 @@ package tetragonreceiver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/cilium/tetragon/api/v1/tetragon"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/config/configgrpc"
-	"go.opentelemetry.io/collector/config/configretry"
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
-	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver"
-	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
 	"github.com/otelcol-witness/otelcol-witness/internal/source"
 	"github.com/otelcol-witness/otelcol-witness/receiver/tetragonreceiver/internal/metadata"
 )
@@ -37,9 +32,8 @@ const drainTimeout = 5 * time.Second
 type tetragonReceiver struct {
 	config    *Config
 	settings  receiver.Settings
-	next      consumer.Logs
 	telemetry *metadata.TelemetryBuilder
-	obsreport *receiverhelper.ObsReport
+	delivery  *delivery.Delivery
 
 	host   component.Host
 	client storage.Client // nil without storage
@@ -61,19 +55,18 @@ func newReceiver(settings receiver.Settings, config *Config, next consumer.Logs)
 	if config.File.HasValue() {
 		transport = "file"
 	}
-	obsreport, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
-		ReceiverID: settings.ID, Transport: transport, LongLivedCtx: true, ReceiverCreateSettings: settings,
-	})
+	handOn, err := delivery.New(settings, metadata.Type, transport, config.RetryOnFailure, next)
 	if err != nil {
 		return nil, err
 	}
-	return &tetragonReceiver{config: config, settings: settings, next: next, telemetry: telemetry, obsreport: obsreport}, nil
+	return &tetragonReceiver{config: config, settings: settings, telemetry: telemetry, delivery: handOn}, nil
 }
 
 // Start begins to read. What cannot be reached yet is no error: it is tried again.
 func (r *tetragonReceiver) Start(ctx context.Context, host component.Host) error {
 	r.host = host
-	if err := r.openStorage(ctx); err != nil {
+	var err error
+	if r.client, err = source.Client(ctx, host, r.config.Storage, component.KindReceiver, r.settings.ID); err != nil {
 		return err
 	}
 	var read func(context.Context)
@@ -142,26 +135,6 @@ func (r *tetragonReceiver) Shutdown(ctx context.Context) error {
 	return client.Close(ctx)
 }
 
-func (r *tetragonReceiver) openStorage(ctx context.Context) error {
-	if r.config.Storage == nil {
-		return nil
-	}
-	extension, ok := r.host.GetExtensions()[*r.config.Storage]
-	if !ok {
-		return errors.New("storage: the extension is not in service.extensions")
-	}
-	offering, ok := extension.(storage.Extension)
-	if !ok {
-		return errors.New("storage: the extension is not a storage extension")
-	}
-	client, err := offering.GetClient(ctx, component.KindReceiver, r.settings.ID, "")
-	if err != nil {
-		return fmt.Errorf("storage: %w", err)
-	}
-	r.client = client
-	return nil
-}
-
 // add converts an event into the batch.
 func (r *tetragonReceiver) add(event *tetragon.GetEventsResponse, received time.Time, uid string) {
 	r.batch.events++
@@ -175,43 +148,20 @@ func (r *tetragonReceiver) full() bool { return r.batch.events >= r.config.Batch
 // lost. An error is that of ctx: then the batch was not handed on and is still there.
 func (r *tetragonReceiver) flush(ctx context.Context) error {
 	r.report()
-	records := r.batch.logs.LogRecordCount()
-	if records == 0 {
+	if r.batch.logs.LogRecordCount() == 0 {
 		r.batch.events = 0
 		return ctx.Err()
 	}
-	wait := newBackOff(r.config.RetryOnFailure)
-	for {
-		err := r.hand(ctx, records)
-		if err == nil {
-			break
-		}
-		pause, retry := wait.next()
-		if consumererror.IsPermanent(err) || !retry {
-			r.ledger.miss(stageRefused, uint64(r.batch.events)) //nolint:gosec // not negative
-			r.settings.Logger.Error("The pipeline refused events for good", zap.Int("events", r.batch.events), zap.Error(presentable(err)))
-			break
-		}
-		r.settings.Logger.Debug("The pipeline cannot take events now", zap.Error(presentable(err)))
-		if err := sleep(ctx, pause); err != nil {
-			return err
-		}
+	refused, err := r.delivery.Deliver(ctx, r.batch.logs)
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		r.ledger.miss(stageRefused, uint64(r.batch.events)) //nolint:gosec // not negative
+		r.settings.Logger.Error("The pipeline refused events for good", zap.Int("events", r.batch.events), zap.Error(refused))
 	}
 	r.batch = newBatch(r.batch.source)
 	return nil
-}
-
-// hand offers the batch to the pipeline once. Where that may change the records, it gets a copy: they can be needed again.
-func (r *tetragonReceiver) hand(ctx context.Context, records int) error {
-	logs := r.batch.logs
-	if r.next.Capabilities().MutatesData {
-		logs = plog.NewLogs()
-		r.batch.logs.CopyTo(logs)
-	}
-	ctx = r.obsreport.StartLogsOp(ctx)
-	err := r.next.ConsumeLogs(ctx, logs)
-	r.obsreport.EndLogsOp(ctx, metadata.Type.String(), records, err)
-	return err
 }
 
 // drain is the flush of a receiver that shuts down.
@@ -244,39 +194,4 @@ func (r *tetragonReceiver) report() {
 
 func (r *tetragonReceiver) status(event *componentstatus.Event) {
 	componentstatus.ReportStatus(r.host, event)
-}
-
-// retry is the back-off between attempts.
-type retry struct {
-	exponential backoff.ExponentialBackOff
-	config      configretry.BackOffConfig
-	began       time.Time
-}
-
-func newBackOff(config configretry.BackOffConfig) *retry {
-	r := &retry{config: config, began: time.Now(), exponential: backoff.ExponentialBackOff{
-		InitialInterval: config.InitialInterval, RandomizationFactor: config.RandomizationFactor,
-		Multiplier: config.Multiplier, MaxInterval: config.MaxInterval,
-	}}
-	r.exponential.Reset()
-	return r
-}
-
-// next is how long to wait, and whether to try again at all.
-func (r *retry) next() (time.Duration, bool) {
-	if !r.config.Enabled || r.config.MaxElapsedTime > 0 && time.Since(r.began) >= r.config.MaxElapsedTime {
-		return 0, false
-	}
-	return r.exponential.NextBackOff(), true
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
