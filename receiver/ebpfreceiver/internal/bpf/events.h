@@ -15,7 +15,6 @@ enum count {
 	COUNT_STACKS_LOST,    /* the same of stacks */
 	COUNT_HITS_LOST,      /* hits of processes for which the table of hits had no room */
 	COUNT_STACKS_FAILED,  /* stacks that could not be walked */
-	COUNT_FRAMES_FAILED,  /* frames that lie in no file, or of which the mapping could not be looked up */
 	COUNTS,
 };
 
@@ -72,8 +71,8 @@ struct connect_event {
 
 #define FRAMES 32
 
-/* A frame is a place in a file. Addresses of memory do not leave the program, but for the start of the mapping, by which
- * the file is found in the process. */
+/* A frame is a place in a file, and the start of the mapping, by which the file is found in the process. Without a file the
+ * mapping could not be looked up, and offset is an address. */
 struct user_frame {
 	struct file_id file;
 	u64 offset;
@@ -85,10 +84,16 @@ struct first_hit_event {
 	struct header header;
 	u32 probe;
 	u32 frames;
-	u32 complete; /* 0 if frames are missing */
-	u32 padding;
 	struct user_frame frame[FRAMES];
 	u64 scratch[FRAMES]; /* zeroed */
+};
+
+/* A file that a process has mapped executable. */
+struct mapping {
+	struct process process;
+	struct file_id file;
+	u64 start;
+	u64 offset; /* in the file */
 };
 
 struct hit_key {

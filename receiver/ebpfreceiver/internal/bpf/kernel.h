@@ -58,6 +58,8 @@ struct linux_binprm {
 
 struct vm_area_struct {
 	unsigned long vm_start;
+	unsigned long vm_end;
+	unsigned long vm_flags;
 	unsigned long vm_pgoff;
 	struct file *vm_file;
 };
@@ -127,11 +129,28 @@ struct task_struct {
 	struct cred *cred;
 };
 
+struct seq_file {
+	int unused;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_vma {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct vm_area_struct *vma;
+};
+
 #pragma clang attribute pop
+
+enum { VM_EXEC = 4 };
 
 enum cgroup_subsys_id { memory_cgrp_id = 4, pids_cgrp_id = 11 };
 
 /* Helpers whose arguments are kernel types. */
+static long (*const seq_write)(struct seq_file *into, const void *data, u32 size) = (void *)127;
 static struct task_struct *(*const current_task)(void) = (void *)158;
 static u64 (*const attach_cookie)(void *ctx) = (void *)174;
 static long (*const loop)(u32 times, void *callback, void *context, u64 flags) = (void *)181;

@@ -1,9 +1,11 @@
 package bpf
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"time"
@@ -179,7 +181,7 @@ func (k *Kernel) WatchConnects() (used string, refused []Refusal) {
 func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 	type way struct {
 		hook, program string
-		stacks        bool
+		walk          bool
 	}
 	ways := []way{{"uprobe", witnessProgOnCall, k.stack}, {"uprobe", witnessProgOnCall, false}}
 	if err := features.HaveBPFLinkUprobeMulti(); err == nil {
@@ -189,7 +191,7 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 	}
 	for _, w := range ways {
 		one := uint8(0)
-		if w.stacks {
+		if w.walk {
 			one = 1
 		}
 		program, err := k.load(w.program, map[string]uint8{witnessVarWalkStacks: one})
@@ -201,6 +203,45 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 		return w.hook, refused
 	}
 	return "", refused
+}
+
+// Mapping is a file that a process has mapped executable.
+type Mapping struct {
+	Process       Process
+	File          FileID
+	Start, Offset uint64 // in the memory of the process, in the file
+}
+
+// Mapped calls do for each file that is mapped executable now, by any process. The kernel tells the same identities as in
+// stacks, where /proc shows others (overlayfs).
+func (k *Kernel) Mapped(do func(Mapping)) (err error) {
+	program, err := k.load(witnessProgOnMapped, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, program.Close()) }()
+	all, err := link.AttachIter(link.IterOptions{Program: program})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, all.Close()) }()
+	from, err := all.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	buffered := bufio.NewReader(from)
+	for {
+		var m witnessMapping
+		err := binary.Read(buffered, binary.LittleEndian, &m)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read mappings: %w", err)
+		}
+		do(Mapping{processOf(&m.Process), fileOf(&m.File), m.Start, m.Offset})
+	}
 }
 
 // Probe is an instruction of a file.
@@ -281,7 +322,8 @@ type FileID struct {
 
 func fileOf(f *witnessFileId) FileID { return FileID{f.Dev, f.Generation, f.Inode} }
 
-// Frame is a place in a file, and where in the process that is mapped; the latter must not leave the receiver.
+// Frame is a place in a file, and where in the process that is mapped. Without a file, Offset is an address in the process.
+// Addresses must not leave the receiver.
 type Frame struct {
 	File            FileID
 	Offset, Mapping uint64
@@ -302,10 +344,10 @@ type Event struct {
 	Filename       string
 	// ExitCode is as wait has it.
 	ExitCode int32
-	// Of a first hit: the probe, and the stack, innermost first. Complete says that no frame is missing.
-	Probe    uint32
-	Frames   []Frame
-	Complete bool
+	// Of a first hit: the probe, and the stack, innermost first. Cut says that it has more frames.
+	Probe  uint32
+	Frames []Frame
+	Cut    bool
 }
 
 // Read returns the next event. It waits until there is one, or until Interrupt or Close (os.ErrDeadlineExceeded, os.ErrClosed).
@@ -354,7 +396,7 @@ func decode(raw []byte) (e Event, err error) {
 		if _, err := binary.Decode(raw, binary.LittleEndian, &x); err != nil || int(x.Frames) > len(x.Frame) {
 			return e, errEvent
 		}
-		e.Probe, e.Complete = x.Probe, x.Complete != 0
+		e.Probe, e.Cut = x.Probe, int(x.Frames) == len(x.Frame)
 		for i := range x.Frame[:x.Frames] {
 			f := &x.Frame[i]
 			e.Frames = append(e.Frames, Frame{fileOf(&f.File), f.Offset, f.Mapping})
@@ -444,7 +486,6 @@ func (k *Kernel) Counts() (Counts, error) {
 		witnessCountCOUNT_SUBMITTED: &c.Submitted, witnessCountCOUNT_PROCESSES_LOST: &c.ProcessesLost,
 		witnessCountCOUNT_CONNECTS_LOST: &c.ConnectsLost, witnessCountCOUNT_STACKS_LOST: &c.StacksLost,
 		witnessCountCOUNT_HITS_LOST: &c.HitsLost, witnessCountCOUNT_STACKS_FAILED: &c.StacksFailed,
-		witnessCountCOUNT_FRAMES_FAILED: &c.FramesFailed,
 	} {
 		var err error
 		if *into, err = sum(what); err != nil {

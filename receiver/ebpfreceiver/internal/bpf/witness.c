@@ -7,7 +7,7 @@
 // The kernel asks for it of programs that use the helpers of tracing.
 char license_text[] SEC("license") = "Dual BSD/GPL";
 
-// Set before loading: the kernel has bpf_find_vma and bpf_loop (5.17), and stacks are asked for.
+// Set before loading: stacks are asked for, and the kernel has bpf_loop and bpf_find_vma (5.17).
 volatile const u8 walk_stacks;
 
 struct {
@@ -43,6 +43,7 @@ const struct fork_event *fork_event_type __attribute__((unused));
 const struct exit_event *exit_event_type __attribute__((unused));
 const struct connect_event *connect_event_type __attribute__((unused));
 const struct first_hit_event *first_hit_event_type __attribute__((unused));
+const struct mapping *mapping_type __attribute__((unused));
 const enum event_type *event_type_type __attribute__((unused));
 const enum count *count_type __attribute__((unused));
 
@@ -232,10 +233,30 @@ static long look(struct task_struct *task __attribute__((unused)), struct vm_are
 	return 0;
 }
 
+// What is mapped executable now, of all processes.
+SEC("iter/task_vma")
+int on_mapped(struct bpf_iter__task_vma *at)
+{
+	struct task_struct *task = at->task;
+	struct vm_area_struct *area = at->vma;
+	if (!task || !area || task->pid != task->tgid || !(area->vm_flags & VM_EXEC))
+		return 0;
+	struct file *file = area->vm_file;
+	if (!file)
+		return 0;
+	struct mapping mapping = {};
+	identify(&mapping.process, task);
+	identify_file(&mapping.file, file);
+	mapping.start = area->vm_start;
+	mapping.offset = (u64)area->vm_pgoff << 12;
+	seq_write(at->meta->seq, &mapping, sizeof(mapping));
+	return 0;
+}
+
 struct walk {
 	struct first_hit_event *event;
 	struct task_struct *task;
-	u32 frames, kept;
+	u32 frames;
 };
 
 static long step(u64 i, struct walk *walk)
@@ -247,16 +268,10 @@ static long step(u64 i, struct walk *walk)
 	struct user_frame frame = {};
 	struct looked_up at = {&frame, e->scratch[i], 0};
 	e->scratch[i] = 0;
-	if (at.address)
-		find_vma(walk->task, at.address, look, &at, 0);
-	u64 kept = walk->kept;
-	if (!at.found) {
-		count(COUNT_FRAMES_FAILED);
-		return 0;
-	}
-	BOUND(kept, FRAMES);
-	e->frame[kept] = frame;
-	walk->kept++;
+	find_vma(walk->task, at.address, look, &at, 0);
+	if (!at.found) // another thread may hold the lock of the mappings
+		frame.offset = at.address;
+	e->frame[i] = frame;
 	return 0;
 }
 
@@ -269,8 +284,6 @@ INLINE void tell_first(void *ctx, struct task_struct *task, struct hit_key *key,
 	e->header.time = now;
 	e->probe = key->probe;
 	e->frames = 0;
-	e->complete = 0;
-	e->padding = 0;
 	for (u32 i = 0; i < FRAMES; i++)
 		e->scratch[i] = 0;
 	if (walk_stacks) {
@@ -278,10 +291,9 @@ INLINE void tell_first(void *ctx, struct task_struct *task, struct hit_key *key,
 		if (size <= 0)
 			count(COUNT_STACKS_FAILED);
 		else {
-			struct walk walk = {e, task, size / 8, 0};
+			struct walk walk = {e, task, size / 8};
 			loop(FRAMES, step, &walk, 0);
-			e->frames = walk.kept;
-			e->complete = walk.kept == walk.frames && walk.frames < FRAMES;
+			e->frames = walk.frames;
 		}
 	}
 	submit(e);

@@ -27,8 +27,7 @@ const (
 	witnessCountCOUNT_STACKS_LOST    witnessCount = 3
 	witnessCountCOUNT_HITS_LOST      witnessCount = 4
 	witnessCountCOUNT_STACKS_FAILED  witnessCount = 5
-	witnessCountCOUNT_FRAMES_FAILED  witnessCount = 6
-	witnessCountCOUNTS               witnessCount = 7
+	witnessCountCOUNTS               witnessCount = 6
 )
 
 type witnessEventType uint32
@@ -67,14 +66,12 @@ type witnessFileId struct {
 }
 
 type witnessFirstHitEvent struct {
-	_        structs.HostLayout
-	Header   witnessHeader
-	Probe    uint32
-	Frames   uint32
-	Complete uint32
-	Padding  uint32
-	Frame    [32]witnessUserFrame
-	Scratch  [32]uint64
+	_       structs.HostLayout
+	Header  witnessHeader
+	Probe   uint32
+	Frames  uint32
+	Frame   [32]witnessUserFrame
+	Scratch [32]uint64
 }
 
 type witnessForkEvent struct {
@@ -105,6 +102,14 @@ type witnessHitKey struct {
 	Process witnessProcess
 }
 
+type witnessMapping struct {
+	_       structs.HostLayout
+	Process witnessProcess
+	File    witnessFileId
+	Start   uint64
+	Offset  uint64
+}
+
 type witnessProcess struct {
 	_       structs.HostLayout
 	Pid     uint32
@@ -133,6 +138,7 @@ const (
 	witnessProgOnExec           = "on_exec"
 	witnessProgOnExit           = "on_exit"
 	witnessProgOnFork           = "on_fork"
+	witnessProgOnMapped         = "on_mapped"
 	witnessProgOnNothing        = "on_nothing"
 	witnessProgOnRawExec        = "on_raw_exec"
 	witnessProgOnRawExit        = "on_raw_exit"
@@ -144,6 +150,7 @@ const (
 	witnessVarExitEventType     = "exit_event_type"
 	witnessVarFirstHitEventType = "first_hit_event_type"
 	witnessVarForkEventType     = "fork_event_type"
+	witnessVarMappingType       = "mapping_type"
 	witnessVarWalkStacks        = "walk_stacks"
 )
 
@@ -195,6 +202,7 @@ type witnessProgramSpecs struct {
 	OnExec      *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit      *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork      *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnMapped    *ebpf.ProgramSpec `ebpf:"on_mapped"`
 	OnNothing   *ebpf.ProgramSpec `ebpf:"on_nothing"`
 	OnRawExec   *ebpf.ProgramSpec `ebpf:"on_raw_exec"`
 	OnRawExit   *ebpf.ProgramSpec `ebpf:"on_raw_exit"`
@@ -222,6 +230,7 @@ type witnessVariableSpecs struct {
 	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
 	FirstHitEventType *ebpf.VariableSpec `ebpf:"first_hit_event_type"`
 	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
+	MappingType       *ebpf.VariableSpec `ebpf:"mapping_type"`
 	WalkStacks        *ebpf.VariableSpec `ebpf:"walk_stacks"`
 }
 
@@ -271,6 +280,7 @@ type witnessVariables struct {
 	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
 	FirstHitEventType *ebpf.Variable `ebpf:"first_hit_event_type"`
 	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
+	MappingType       *ebpf.Variable `ebpf:"mapping_type"`
 	WalkStacks        *ebpf.Variable `ebpf:"walk_stacks"`
 }
 
@@ -284,6 +294,7 @@ type witnessPrograms struct {
 	OnExec      *ebpf.Program `ebpf:"on_exec"`
 	OnExit      *ebpf.Program `ebpf:"on_exit"`
 	OnFork      *ebpf.Program `ebpf:"on_fork"`
+	OnMapped    *ebpf.Program `ebpf:"on_mapped"`
 	OnNothing   *ebpf.Program `ebpf:"on_nothing"`
 	OnRawExec   *ebpf.Program `ebpf:"on_raw_exec"`
 	OnRawExit   *ebpf.Program `ebpf:"on_raw_exit"`
@@ -298,6 +309,7 @@ func (p *witnessPrograms) Close() error {
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
+		p.OnMapped,
 		p.OnNothing,
 		p.OnRawExec,
 		p.OnRawExit,
