@@ -243,7 +243,7 @@ func (c *converter) contain(b *batch, e *parts, at place, received time.Time) {
 		Executable: witness.Module{Path: path, BuildID: c.builds.of(p.GetExecId(), path)},
 		Origin:     key.origin, Signals: key.signals(e.time),
 	}
-	record := b.records(at).AppendEmpty()
+	record := b.Records(at).AppendEmpty()
 	containment.Put(record, received)
 	// Canonicalization names a file that only its process knows by the process.
 	m := record.Attributes()

@@ -44,8 +44,8 @@ func values(c *witness.Containment) []string {
 func TestContainmentOfARealCapture(t *testing.T) {
 	events := fileEvents(t, "contained")
 	_, b := convertAll(options{containment: 24 * time.Hour}, events...)
-	assert.Empty(t, semconv.Validate(b.logs))
-	all := containments(t, b.logs)
+	assert.Empty(t, semconv.Validate(b.Logs))
+	all := containments(t, b.Logs)
 	byPath := map[string][]witness.Containment{}
 	for _, c := range all {
 		assert.Equal(t, witness.Workload{}, c.Workload)
@@ -91,14 +91,14 @@ func TestContainmentOfARealCapture(t *testing.T) {
 		config.Identities = canon.IdentitiesKeep
 		canonicalizer, err := canon.New(config)
 		require.NoError(t, err)
-		assert.Zero(t, canonicalizer.Logs(b.logs).DroppedRecords)
+		assert.Zero(t, canonicalizer.Logs(b.Logs).DroppedRecords)
 		executed := map[string]bool{}
-		each(b.logs, func(_ pcommon.Map, record plog.LogRecord) {
+		each(b.Logs, func(_ pcommon.Map, record plog.LogRecord) {
 			if record.EventName() != semconv.EventContainment {
 				executed[text(record.Attributes(), semconv.ProcessExecutablePath)] = true
 			}
 		})
-		canonical := containments(t, b.logs)
+		canonical := containments(t, b.Logs)
 		require.Len(t, canonical, len(all))
 		for i := range canonical {
 			assert.Equal(t, values(&all[i]), values(&canonical[i]), "classes stay as they are")
@@ -114,8 +114,8 @@ func sortedCapabilities() []string {
 
 func TestStockAgentSaysLittleOfContainment(t *testing.T) {
 	_, b := convertAll(options{containment: time.Minute}, fileEvents(t, "linger")...)
-	assert.Empty(t, semconv.Validate(b.logs))
-	all := containments(t, b.logs)
+	assert.Empty(t, semconv.Validate(b.Logs))
+	all := containments(t, b.Logs)
 	require.NotEmpty(t, all)
 	for i := range all {
 		for _, s := range all[i].Signals {
@@ -187,7 +187,7 @@ func TestContainmentIsToldOnceAnIntervalAndOnChange(t *testing.T) {
 	c, b := testConverter(options{containment: 10 * time.Minute}), newBatch(testSource)
 	start := receivedAt.Add(-time.Hour)
 	tell := func(after time.Duration, change func(*tetragon.Process)) int {
-		before := countNames(b.logs)[semconv.EventContainment]
+		before := countNames(b.Logs)[semconv.EventContainment]
 		p := process("/usr/bin/app")
 		p.Uid = wrapperspb.UInt32(1000)
 		if change != nil {
@@ -196,7 +196,7 @@ func TestContainmentIsToldOnceAnIntervalAndOnChange(t *testing.T) {
 		event := exec(p)
 		event.Time = timestamppb.New(start.Add(after))
 		c.convert(b, event, receivedAt, "")
-		return countNames(b.logs)[semconv.EventContainment] - before
+		return countNames(b.Logs)[semconv.EventContainment] - before
 	}
 	root := func(p *tetragon.Process) { p.Uid = wrapperspb.UInt32(0) }
 	assert.Equal(t, 1, tell(0, nil))
@@ -211,7 +211,7 @@ func TestContainmentIsToldOnceAnIntervalAndOnChange(t *testing.T) {
 	assert.Zero(t, tell(12*time.Minute, func(p *tetragon.Process) { p.Uid = nil }), "nothing is known")
 
 	off, none := convertAll(options{}, exec(process("/usr/bin/app")))
-	assert.Zero(t, countNames(none.logs)[semconv.EventContainment], "turned off")
+	assert.Zero(t, countNames(none.Logs)[semconv.EventContainment], "turned off")
 	assert.Zero(t, off.contained.told.Len())
 }
 

@@ -8,9 +8,9 @@ import (
 
 	"github.com/cilium/tetragon/api/v1/tetragon"
 	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/pdata/plog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/receiver/tetragonreceiver/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -96,7 +96,7 @@ func (c *converter) convert(b *batch, event *tetragon.GetEventsResponse, receive
 		c.ledger.came[witness.KindCall] = true
 	}
 	at := placeOf(event, e.process)
-	record := b.records(at).AppendEmpty()
+	record := b.Records(at).AppendEmpty()
 	record.SetEventName(e.record)
 	record.SetTimestamp(pcommon.NewTimestampFromTime(e.time))
 	record.SetObservedTimestamp(pcommon.NewTimestampFromTime(received))
@@ -497,29 +497,14 @@ func unusable(entry *tetragon.StackTraceEntry) string {
 	}
 }
 
-// batch is what is handed on at once: one ResourceLogs for each place.
+// batch is what is handed on at once.
 type batch struct {
-	logs   plog.Logs
+	*delivery.Batch[place]
 	source string
-	slices map[place]plog.LogRecordSlice
 	events int // of which records came, or nothing
 }
 
 func newBatch(source string) *batch {
-	return &batch{logs: plog.NewLogs(), source: source, slices: map[place]plog.LogRecordSlice{}}
-}
-
-// records are those of a place.
-func (b *batch) records(at place) plog.LogRecordSlice {
-	records, ok := b.slices[at]
-	if !ok {
-		resource := b.logs.ResourceLogs().AppendEmpty()
-		at.put(resource.Resource().Attributes())
-		scope := resource.ScopeLogs().AppendEmpty()
-		scope.Scope().SetName(metadata.ScopeName)
-		scope.Scope().Attributes().PutStr(semconv.WitnessSource, b.source)
-		records = scope.LogRecords()
-		b.slices[at] = records
-	}
-	return records
+	put := func(at place, resource pcommon.Map) { at.put(resource) }
+	return &batch{Batch: delivery.NewBatch(metadata.ScopeName, source, put), source: source}
 }

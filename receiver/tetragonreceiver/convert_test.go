@@ -53,9 +53,9 @@ func text(m pcommon.Map, name string) string {
 // only is the one record of a batch.
 func only(t *testing.T, b *batch) (pcommon.Map, plog.LogRecord) {
 	t.Helper()
-	require.Equal(t, 1, b.logs.LogRecordCount())
-	require.Empty(t, semconv.Validate(b.logs))
-	resource := b.logs.ResourceLogs().At(0)
+	require.Equal(t, 1, b.Logs.LogRecordCount())
+	require.Empty(t, semconv.Validate(b.Logs))
+	resource := b.Logs.ResourceLogs().At(0)
 	return resource.Resource().Attributes(), resource.ScopeLogs().At(0).LogRecords().At(0)
 }
 
@@ -93,9 +93,9 @@ func TestCapturesAreConvertedWhole(t *testing.T) {
 			c, b := convertAll(options{}, test.events...)
 			assert.Equal(t, test.types, c.tally.events)
 			assert.Empty(t, c.tally.skipped)
-			assert.Equal(t, test.records, countNames(b.logs))
+			assert.Equal(t, test.records, countNames(b.Logs))
 			assert.Equal(t, test.kinds, c.ledger.kinds())
-			assert.Empty(t, semconv.Validate(b.logs))
+			assert.Empty(t, semconv.Validate(b.Logs))
 		})
 	}
 }
@@ -112,7 +112,7 @@ func TestStreamsAreConvertedWhole(t *testing.T) {
 			}
 			assert.EqualValues(t, messages, total)
 			assert.Empty(t, c.tally.skipped)
-			assert.Empty(t, semconv.Validate(b.logs))
+			assert.Empty(t, semconv.Validate(b.Logs))
 		})
 	}
 }
@@ -121,7 +121,7 @@ func TestNoGarbageFrameSurvives(t *testing.T) {
 	c, b := convertAll(options{raw: true, arguments: true}, fileEvents(t, "linger")...)
 	assert.Equal(t, map[string]int64{"garbage": 13}, c.tally.frames)
 	user, incomplete, identified := 0, 0, 0
-	each(b.logs, func(_ pcommon.Map, record plog.LogRecord) {
+	each(b.Logs, func(_ pcommon.Map, record plog.LogRecord) {
 		if text(record.Attributes(), semconv.TetragonHook) != "kprobe" {
 			return
 		}
@@ -189,7 +189,7 @@ func TestNoAddressGetsOut(t *testing.T) {
 				}
 				assert.Len(t, whats, 4, "of each sort")
 				_, b := convertAll(o, events...)
-				out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.logs)
+				out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.Logs)
 				require.NoError(t, err)
 				for _, number := range regexp.MustCompile(`[0-9a-fA-F]{9,}`).FindAllString(string(out), -1) {
 					if n, err := strconv.ParseUint(number, 10, 64); err == nil {
@@ -209,7 +209,7 @@ func TestArgumentsOnlyWhenAsked(t *testing.T) {
 	found := func(o options) map[string]int {
 		_, b := convertAll(o, fileEvents(t, "linger")...)
 		counts := map[string]int{}
-		each(b.logs, func(_ pcommon.Map, record plog.LogRecord) {
+		each(b.Logs, func(_ pcommon.Map, record plog.LogRecord) {
 			for _, name := range private {
 				if _, ok := record.Attributes().Get(name); ok {
 					counts[name]++
@@ -273,16 +273,16 @@ func TestFileAndStreamGiveTheSameWitnesses(t *testing.T) {
 	require.Greater(t, len(fileToo), 650, "most events are in both")
 	_, fromFile := convertAll(options{}, fileToo...)
 	_, fromStream := convertAll(options{}, streamToo...)
-	want := witnesses(t, fromFile.logs)
+	want := witnesses(t, fromFile.Logs)
 	assert.Greater(t, len(want), 100)
-	assert.Equal(t, want, witnesses(t, fromStream.logs))
+	assert.Equal(t, want, witnesses(t, fromStream.Logs))
 }
 
 func TestConvertIsDeterministic(t *testing.T) {
 	events := fileEvents(t, "linger")
 	marshal := func() string {
 		_, b := convertAll(options{raw: true, arguments: true}, events...)
-		out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.logs)
+		out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.Logs)
 		require.NoError(t, err)
 		return string(out)
 	}
@@ -293,7 +293,7 @@ func TestHookFrames(t *testing.T) {
 	_, b := convertAll(options{}, fileEvents(t, "linger")...)
 	first := map[string]witness.Frame{}
 	probes := map[string]string{}
-	each(b.logs, func(_ pcommon.Map, record plog.LogRecord) {
+	each(b.Logs, func(_ pcommon.Map, record plog.LogRecord) {
 		m := record.Attributes()
 		name := text(m, semconv.TetragonEvent) + " " + text(m, semconv.CodeFunctionName)
 		stack := witness.StackOf(m)
@@ -339,7 +339,7 @@ func TestHookFrames(t *testing.T) {
 func TestLoaderEventsGetATime(t *testing.T) {
 	_, b := convertAll(options{}, fileEvents(t, "linger")...)
 	begin, end := time.Date(2026, 11, 22, 16, 38, 0, 0, time.UTC), time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC)
-	each(b.logs, func(_ pcommon.Map, record plog.LogRecord) {
+	each(b.Logs, func(_ pcommon.Map, record plog.LogRecord) {
 		if record.EventName() == semconv.EventLoad {
 			at := record.Timestamp().AsTime()
 			assert.True(t, at.After(begin) && at.Before(end), at)
@@ -435,9 +435,9 @@ func TestOneResourceForEachPlace(t *testing.T) {
 	a, b := process("/bin/a"), process("/bin/b")
 	b.Docker = "0123456789abcdef0123456789abcde"
 	_, batch := convertAll(options{}, exec(a), exec(b), exec(a), exec(b))
-	assert.Equal(t, 2, batch.logs.ResourceLogs().Len())
-	assert.Equal(t, 4, batch.logs.LogRecordCount())
-	source, _ := batch.logs.ResourceLogs().At(1).ScopeLogs().At(0).Scope().Attributes().Get(semconv.WitnessSource)
+	assert.Equal(t, 2, batch.Logs.ResourceLogs().Len())
+	assert.Equal(t, 4, batch.Logs.LogRecordCount())
+	source, _ := batch.Logs.ResourceLogs().At(1).ScopeLogs().At(0).Scope().Attributes().Get(semconv.WitnessSource)
 	assert.Equal(t, testSource, source.Str())
 }
 
@@ -496,7 +496,7 @@ func TestExecutables(t *testing.T) {
 			c, b := convertAll(options{}, exec(process(test.binary)))
 			if test.skipped {
 				assert.Equal(t, map[string]int64{"incomplete": 1}, c.tally.skipped)
-				assert.Zero(t, b.logs.LogRecordCount())
+				assert.Zero(t, b.Logs.LogRecordCount())
 				return
 			}
 			_, record := only(t, b)
@@ -602,7 +602,7 @@ func TestEventsWithoutRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, b := convertAll(options{raw: true, arguments: true}, test.event)
-			assert.Zero(t, b.logs.LogRecordCount())
+			assert.Zero(t, b.Logs.LogRecordCount())
 			assert.Equal(t, map[string]int64{test.want: 1}, c.tally.skipped)
 		})
 	}
@@ -714,7 +714,7 @@ func TestThrottling(t *testing.T) {
 	padded := "session-1.scope" + strings.Repeat("\x00", 113)
 	c, b := convertAll(options{},
 		throttle(start, padded, at(1)), throttle(start, padded, at(2)), throttle(stop, padded, at(4)), throttle(stop, padded, at(5)))
-	all := spoken(t, b.logs)
+	all := spoken(t, b.Logs)
 	require.Len(t, all, 6)
 	var losses []witness.Coverage
 	for _, one := range all {
@@ -737,7 +737,7 @@ func TestThrottling(t *testing.T) {
 	c.ledger.beat(b, at(20), receivedAt)
 	c.ledger.beat(b, at(30), receivedAt)
 	var gaps [][]time.Time
-	for _, one := range spoken(t, b.logs) {
+	for _, one := range spoken(t, b.Logs) {
 		if one.LossStage != "" {
 			gaps = append(gaps, []time.Time{one.Start, one.End})
 		}
@@ -752,7 +752,7 @@ func TestThrottlingInTheCapture(t *testing.T) {
 	type said struct{ what, state, start, end string }
 	var all []said
 	clock := func(t time.Time) string { return t.UTC().Format("15:04:05.000") }
-	for _, c := range spoken(t, b.logs) {
+	for _, c := range spoken(t, b.Logs) {
 		all = append(all, said{cmp.Or(c.LossStage, c.StatusTarget), c.StatusState, clock(c.Start), clock(c.End)})
 		assert.Equal(t, "lab-guest", c.Instance.Host)
 		if c.StatusTarget != "" {
@@ -784,14 +784,14 @@ func TestThrottlingEndsWithTheStream(t *testing.T) {
 	c.ledger.reconnect(b, at(10))
 	c.ledger.beat(b, at(20), at(20))
 	var told []string
-	for _, one := range spoken(t, b.logs) {
+	for _, one := range spoken(t, b.Logs) {
 		if one.StatusTarget != "" {
 			told = append(told, one.StatusState+" "+one.StatusReason)
 		}
 	}
 	assert.Equal(t, []string{"suspended throttled", "unavailable disconnected"}, told)
 	gaps := func() (all [][]time.Time) {
-		for _, one := range spoken(t, b.logs) {
+		for _, one := range spoken(t, b.Logs) {
 			if one.LossStage == stageThrottled {
 				all = append(all, []time.Time{one.Start, one.End})
 			}
@@ -810,7 +810,7 @@ func TestThrottledUsers(t *testing.T) {
 		throttle(tetragon.ThrottleType_THROTTLE_START, "user-1000.slice", at(1)), throttle(tetragon.ThrottleType_THROTTLE_START, "user-1001.slice", at(2)),
 		throttle(tetragon.ThrottleType_THROTTLE_STOP, "user-1001.slice", at(3)))
 	assert.Len(t, c.ledger.throttled, 1, "the other one is still throttled")
-	out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.logs)
+	out, err := (&plog.JSONMarshaler{}).MarshalLogs(b.Logs)
 	require.NoError(t, err)
 	assert.NotContains(t, string(out), "1000.slice")
 	assert.NotContains(t, string(out), "1001.slice")
@@ -829,7 +829,7 @@ func TestThrottledCgroupsAreBounded(t *testing.T) {
 		c.convert(b, throttle(tetragon.ThrottleType_THROTTLE_STOP, strconv.Itoa(i), at.Add(time.Second)), receivedAt, "")
 	}
 	assert.Empty(t, c.ledger.throttled)
-	assert.Equal(t, maxThrottled+1, countNames(b.logs)[semconv.EventLoss], "the rest is one")
+	assert.Equal(t, maxThrottled+1, countNames(b.Logs)[semconv.EventLoss], "the rest is one")
 }
 
 func TestCgroupNames(t *testing.T) {
@@ -865,7 +865,7 @@ func TestRateLimit(t *testing.T) {
 	c, b := convertAll(options{}, limit(346, at), limit(4, at.Add(50*time.Second)))
 	c.ledger.start = at
 	c.ledger.beat(b, at.Add(time.Minute), receivedAt)
-	all := spoken(t, b.logs)
+	all := spoken(t, b.Logs)
 	require.Len(t, all, 3)
 	assert.Equal(t, []any{stageRateLimit, uint64(346), at.Add(-time.Minute), at}, []any{all[0].LossStage, all[0].Lost, all[0].Start, all[0].End})
 	assert.Equal(t, []any{uint64(4), at, at.Add(50 * time.Second)}, []any{all[1].Lost, all[1].Start, all[1].End})
@@ -876,12 +876,12 @@ func TestHeartbeat(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	c, b := convertAll(options{}, exec(process("/bin/a")), exec(process("/bin/a")))
 	c.ledger.beat(b, at, receivedAt)
-	assert.Empty(t, spoken(t, b.logs), "nothing is vouched for before anything is watched")
+	assert.Empty(t, spoken(t, b.Logs), "nothing is vouched for before anything is watched")
 	c.ledger.start = at
 	c.ledger.miss(stageMalformed, 2)
 	c.ledger.beat(b, at.Add(15*time.Second), receivedAt)
 	c.ledger.beat(b, at.Add(30*time.Second), receivedAt)
-	all := spoken(t, b.logs)
+	all := spoken(t, b.Logs)
 	require.Len(t, all, 3)
 	assert.Equal(t, []any{stageMalformed, uint64(2)}, []any{all[0].LossStage, all[0].Lost})
 	assert.Equal(t, witness.Coverage{
@@ -921,7 +921,7 @@ func TestTimesThatCannotBe(t *testing.T) {
 	}}
 	_, b := convertAll(options{}, far, loader)
 	var times []time.Time
-	each(b.logs, func(_ pcommon.Map, record plog.LogRecord) { times = append(times, record.Timestamp().AsTime()) })
+	each(b.Logs, func(_ pcommon.Map, record plog.LogRecord) { times = append(times, record.Timestamp().AsTime()) })
 	assert.Contains(t, times, receivedAt, "an event from the future moves no other")
 	for name, at := range map[string]*timestamppb.Timestamp{
 		"none": nil, "zero": {}, "year 1": {Seconds: -62135596800}, "year 9999": {Seconds: 253402300799}, "nanos": {Seconds: 1, Nanos: -1},

@@ -23,21 +23,21 @@ func TestEvidenceSurvivesCanonicalization(t *testing.T) {
 			t.Run(capture+" "+identities, func(t *testing.T) {
 				_, b := convertAll(options{}, append(fileEvents(t, capture), streamEvents(t, capture)...)...)
 				before := plog.NewLogs()
-				b.logs.CopyTo(before)
+				b.Logs.CopyTo(before)
 				config := canon.NewDefaultConfig()
 				config.Identities = identities
 				c, err := canon.New(config)
 				require.NoError(t, err)
-				report := c.Logs(b.logs)
+				report := c.Logs(b.Logs)
 				assert.Zero(t, report.DroppedRecords)
 				assert.Zero(t, report.DroppedFrames)
-				assert.Empty(t, semconv.Validate(b.logs))
+				assert.Empty(t, semconv.Validate(b.Logs))
 
 				records := func(logs plog.Logs) (all []plog.LogRecord) {
 					each(logs, func(_ pcommon.Map, record plog.LogRecord) { all = append(all, record) })
 					return all
 				}
-				raw, canonical := records(before), records(b.logs)
+				raw, canonical := records(before), records(b.Logs)
 				require.Len(t, canonical, len(raw))
 				modules, unknown := 0, map[string]int{}
 				for i := range raw {

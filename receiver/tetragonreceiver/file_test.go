@@ -112,7 +112,7 @@ func TestReplayOfACapture(t *testing.T) {
 
 			events := fileEvents(t, name)
 			_, want := convertAll(options{}, events...)
-			assert.Equal(t, witnesses(t, want.logs), witnesses(t, next.all()))
+			assert.Equal(t, witnesses(t, want.Logs), witnesses(t, next.all()))
 			assert.Empty(t, semconv.Validate(next.all()))
 			uids := map[string]bool{}
 			each(next.all(), func(_ pcommon.Map, record plog.LogRecord) {
@@ -486,7 +486,7 @@ func FuzzLine(f *testing.F) {
 		c, b := convertAll(options{raw: true, arguments: true, containment: time.Minute}, event, event)
 		c.ledger.start = receivedAt
 		c.ledger.beat(b, receivedAt.Add(time.Second), receivedAt)
-		require.Empty(t, semconv.Validate(b.logs))
+		require.Empty(t, semconv.Validate(b.Logs))
 	})
 }
 

@@ -138,11 +138,11 @@ func TestStreamGivesTheWitnessesOfTheFile(t *testing.T) {
 			h, _, stop := started(t, config, next, nil)
 			_, want := convertAll(options{}, messages...)
 			require.Eventually(t, func() bool {
-				return countNames(next.all())[semconv.EventExit] == countNames(want.logs)[semconv.EventExit] &&
-					len(witnesses(t, next.all())) == len(witnesses(t, want.logs))
+				return countNames(next.all())[semconv.EventExit] == countNames(want.Logs)[semconv.EventExit] &&
+					len(witnesses(t, next.all())) == len(witnesses(t, want.Logs))
 			}, soon, often)
 			stop()
-			assert.Equal(t, witnesses(t, want.logs), witnesses(t, next.all()))
+			assert.Equal(t, witnesses(t, want.Logs), witnesses(t, next.all()))
 			assert.Empty(t, semconv.Validate(next.all()))
 			assert.Equal(t, []componentstatus.Status{componentstatus.StatusOK}, h.statuses())
 			assert.Equal(t, map[string]int{
@@ -303,11 +303,11 @@ func TestABusyPipelineLosesNoMessage(t *testing.T) {
 	_, _, stop := started(t, config, next, nil)
 	_, want := convertAll(options{}, messages...)
 	require.Eventually(t, func() bool {
-		return countNames(next.all())[semconv.EventLoad] == countNames(want.logs)[semconv.EventLoad] &&
-			countNames(next.all())[semconv.EventExit] == countNames(want.logs)[semconv.EventExit]
+		return countNames(next.all())[semconv.EventLoad] == countNames(want.Logs)[semconv.EventLoad] &&
+			countNames(next.all())[semconv.EventExit] == countNames(want.Logs)[semconv.EventExit]
 	}, soon, often)
 	stop()
-	assert.Equal(t, witnesses(t, want.logs), witnesses(t, next.all()))
+	assert.Equal(t, witnesses(t, want.Logs), witnesses(t, next.all()))
 }
 
 // stuck is a stream with one event after another.
@@ -382,8 +382,8 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		_, b := convertAll(options{raw: true, arguments: true, containment: time.Minute}, event, event)
-		require.Empty(t, semconv.Validate(b.logs))
-		_ = witnesses(t, b.logs)
+		require.Empty(t, semconv.Validate(b.Logs))
+		_ = witnesses(t, b.Logs)
 	})
 }
 

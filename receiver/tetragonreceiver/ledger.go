@@ -153,7 +153,7 @@ func (l *ledger) throttle(b *batch, t *tetragon.ProcessThrottle, at, now time.Ti
 		return
 	}
 	l.append(b, &witness.Coverage{Start: at, End: at, StatusTarget: shown, StatusState: state, StatusReason: witness.ReasonThrottled}, now)
-	records := b.records(l.at)
+	records := b.Records(l.at)
 	records.At(records.Len()-1).Attributes().PutStr(semconv.TetragonThrottle, throttle)
 }
 
@@ -289,7 +289,7 @@ func (l *ledger) beatEvents(b *batch, now time.Time) {
 
 func (l *ledger) append(b *batch, c *witness.Coverage, now time.Time) {
 	c.Source = l.source
-	c.Put(b.records(l.at).AppendEmpty(), now)
+	c.Put(b.Records(l.at).AppendEmpty(), now)
 }
 
 func clamp(n uint64) int64 { return int64(min(n, 1<<62)) } //nolint:gosec // in range

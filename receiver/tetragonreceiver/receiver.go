@@ -148,11 +148,11 @@ func (r *tetragonReceiver) full() bool { return r.batch.events >= r.config.Batch
 // lost. An error is that of ctx: then the batch was not handed on and is still there.
 func (r *tetragonReceiver) flush(ctx context.Context) error {
 	r.report()
-	if r.batch.logs.LogRecordCount() == 0 {
+	if r.batch.Logs.LogRecordCount() == 0 {
 		r.batch.events = 0
 		return ctx.Err()
 	}
-	refused, err := r.delivery.Deliver(ctx, r.batch.logs)
+	refused, err := r.delivery.Deliver(ctx, r.batch.Logs)
 	if err != nil {
 		return err
 	}
