@@ -19,6 +19,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
 	"github.com/otelcol-witness/otelcol-witness/internal/elffile"
+	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 )
 
 // Options of a Correlator. All must be set.
@@ -118,11 +119,7 @@ type key struct {
 }
 
 // fileID tells a file, and its content, from all others.
-type fileID struct {
-	dev, inode uint64
-	ctime      int64 // nanoseconds since 1970
-	size       int64
-}
+type fileID = procfs.FileID
 
 // opened is a file ready to be read.
 type opened struct {
@@ -251,7 +248,7 @@ func (c *Correlator) look(q *question) {
 			c.finish(q, answer{reason: Unreadable})
 			return
 		}
-		f = &file{read: facts, complete: o.id.size > c.options.MaxFileSize}
+		f = &file{read: facts, complete: o.id.Size > c.options.MaxFileSize}
 		if facts.BuildID != "" || f.complete {
 			f.facts.Store(facts)
 		}
@@ -325,7 +322,7 @@ var errChanged = errors.New("the file was written to while it was read")
 
 // hash completes a file.
 func (c *Correlator) hash(h *hashing) {
-	sum, err := elffile.SHA256(c.ctx, h, h.id.size, c.options.MaxFileSize)
+	sum, err := elffile.SHA256(c.ctx, h, h.id.Size, c.options.MaxFileSize)
 	if id, statErr := identify(h.File); err == nil && (statErr != nil || id != h.id) {
 		err = errChanged
 	}

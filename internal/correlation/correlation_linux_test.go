@@ -26,6 +26,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
 	"github.com/otelcol-witness/otelcol-witness/internal/elffile"
+	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
@@ -162,13 +163,12 @@ func (r *running) ready(t testing.TB) string {
 // forked is the start of a process to the tick, as agents that read proc tell it.
 func forked(t testing.TB, pid int) time.Time {
 	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	p, err := procfs.New("/proc").Open(pid)
 	require.NoError(t, err)
-	since, ok := parseStart(stat)
-	require.True(t, ok)
+	defer p.Close()
 	var boot unix.Timespec
 	require.NoError(t, unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot))
-	return time.Now().Add(-time.Duration(boot.Nano())).Add(time.Duration(since))
+	return time.Now().Add(-time.Duration(boot.Nano())).Add(time.Duration(p.ID().Start))
 }
 
 func newCorrelator(t testing.TB, change ...func(*Options)) *Correlator {
@@ -408,20 +408,6 @@ func TestLibraries(t *testing.T) {
 	if os.Geteuid() == 0 { // opening a mapping without a name needs a capability
 		t.Run("replaced", check)
 	}
-	proc, err := unix.Open(fmt.Sprintf("/proc/%d", p.pid), unix.O_PATH|unix.O_DIRECTORY, 0)
-	require.NoError(t, err)
-	defer closeFD(proc)
-	t.Run("by path, when mappings may not be opened", func(t *testing.T) {
-		m, reason := findMapping(proc, "/", libc)
-		require.Empty(t, reason)
-		o, reason := openByPath(proc, libc, m)
-		require.Empty(t, reason)
-		require.NoError(t, o.Close())
-		m, reason = findMapping(proc, "/", library)
-		require.Empty(t, reason)
-		_, reason = openByPath(proc, library, m)
-		assert.Equal(t, Replaced, reason)
-	})
 }
 
 // TestChroot: paths are those of the process, and nothing in its root leads out of it.
@@ -440,24 +426,6 @@ func TestChroot(t *testing.T) {
 	assert.Equal(t, 2, newCorrelator(t).Apply(t.Context(), logs).Resolved)
 	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", semconv.Text(m, semconv.ArtifactPURL))
 	assert.Equal(t, "pkg:golang/example.com/Shop@v1.2.3", semconv.Text(alias, semconv.ArtifactPURL))
-
-	outside := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o600))
-	for name, target := range map[string]string{"absolute": outside, "relative": strings.Repeat("../", 32) + outside, "magic": "/proc/self/exe"} {
-		require.NoError(t, os.Symlink(target, filepath.Join(root, name)))
-	}
-	require.NoError(t, unix.Mkfifo(filepath.Join(root, "pipe"), 0o600))
-	proc, err := unix.Open(fmt.Sprintf("/proc/%d", p.pid), unix.O_PATH|unix.O_DIRECTORY, 0)
-	require.NoError(t, err)
-	defer closeFD(proc)
-	for _, path := range []string{"/absolute", "/relative", "/magic", "/../../../../../.." + outside, "/nothing"} {
-		_, err := openInRoot(proc, path)
-		assert.ErrorIs(t, err, unix.ENOENT, path)
-	}
-	_, reason := openByPath(proc, "/pipe", mapping{})
-	assert.Equal(t, NotRegular, reason)
-	_, reason = openByPath(proc, "/bin", mapping{})
-	assert.Equal(t, NotRegular, reason)
 }
 
 // TestMappedDevice maps a device executable in this very process.
@@ -724,31 +692,8 @@ func TestCloseLeavesAHangingWorker(t *testing.T) {
 	require.NoError(t, c.Close(t.Context()))
 }
 
-func TestParseStart(t *testing.T) {
-	const tail = " S 1 1 1 0 -1 4194304 100 0 0 0 0 0 0 0 20 0 1 0 169653 3133440 401"
-	for name, c := range map[string]struct {
-		stat string
-		want int64
-		ok   bool
-	}{
-		"plain":                {"15751 (cat)" + tail, 1_696_530_000_000, true},
-		"a name of field ends": {"15751 (a) S 1 (b) )" + tail, 1_696_530_000_000, true},
-		"cut":                  {"15751 (cat) S 1 1", 0, false},
-		"negative":             {strings.Replace("1 (a)"+tail, "169653", "-1", 1), 0, false},
-		"overflow":             {strings.Replace("1 (a)"+tail, "169653", "9223372036854775807", 1), 0, false},
-		"no number":            {strings.Replace("1 (a)"+tail, "169653", "x", 1), 0, false},
-		"empty":                {"", 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, ok := parseStart([]byte(c.stat))
-			assert.Equal(t, c.ok, ok)
-			assert.Equal(t, c.want, got)
-		})
-	}
-}
-
-func TestParseMaps(t *testing.T) {
-	maps := []byte(`00400000-00452000 r-xp 00000000 08:02 173521                             /usr/bin/my app
+func TestFindMapping(t *testing.T) {
+	const maps = `00400000-00452000 r-xp 00000000 08:02 173521                             /usr/bin/my app
 00651000-00652000 r--p 00051000 08:02 173521                             /usr/bin/my app
 7f00-7f10 r--p 00000000 fe:01 131 /usr/lib/libc.so.6
 7f10-7f20 r-xp 00010000 fe:01 131 /usr/lib/libc.so.6
@@ -761,48 +706,39 @@ func TestParseMaps(t *testing.T) {
 7f90-7fa0 r-xp 00000000 fe:01 170 /srv/jail/lib/x.so
 7fa0-7fb0 rwxp 00000000 00:00 0
 what else
-`)
+`
 	for name, c := range map[string]struct {
 		root, path string
-		link       string
+		start, end uint64
 		dev, inode uint64
 		reason     Reason
 	}{
-		"with a space, low address": {"/", "/usr/bin/my app", "map_files/400000-452000", unix.Mkdev(8, 2), 173521, ""},
-		"the executable part":       {"/", "/usr/lib/libc.so.6", "map_files/7f10-7f20", unix.Mkdev(0xfe, 1), 131, ""},
-		"deleted":                   {"/", "/usr/lib/old.so", "map_files/7f30-7f40", unix.Mkdev(0xfe, 1), 140, ""},
-		"two files":                 {"/", "/usr/lib/twice.so", "", 0, 0, Ambiguous},
-		"not executable":            {"/", "/usr/share/data", "", 0, 0, NotMapped},
-		"no file":                   {"/", "[vdso]", "", 0, 0, NotMapped},
-		"in a chroot":               {"/srv/jail", "/lib/x.so", "map_files/7f90-7fa0", unix.Mkdev(0xfe, 1), 170, ""},
-		"in another chroot":         {"/srv/other", "/lib/x.so", "", 0, 0, NotMapped},
+		"with a space, low address": {"/", "/usr/bin/my app", 0x400000, 0x452000, unix.Mkdev(8, 2), 173521, ""},
+		"the executable part":       {"/", "/usr/lib/libc.so.6", 0x7f10, 0x7f20, unix.Mkdev(0xfe, 1), 131, ""},
+		"deleted":                   {"/", "/usr/lib/old.so", 0x7f30, 0x7f40, unix.Mkdev(0xfe, 1), 140, ""},
+		"two files":                 {"/", "/usr/lib/twice.so", 0, 0, 0, 0, Ambiguous},
+		"not executable":            {"/", "/usr/share/data", 0, 0, 0, 0, NotMapped},
+		"no file":                   {"/", "[vdso]", 0, 0, 0, 0, NotMapped},
+		"in a chroot":               {"/srv/jail", "/lib/x.so", 0x7f90, 0x7fa0, unix.Mkdev(0xfe, 1), 170, ""},
+		"in another chroot":         {"/srv/other", "/lib/x.so", 0, 0, 0, 0, NotMapped},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, reason := parseMaps(maps, c.root, c.path)
+			root := t.TempDir()
+			dir := filepath.Join(root, "7")
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "stat"), []byte("7 (x) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9"), 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "maps"), []byte(maps), 0o600))
+			require.NoError(t, os.Symlink(c.root, filepath.Join(dir, "root")))
+			p, err := procfs.New(root).Open(7)
+			require.NoError(t, err)
+			defer p.Close()
+			m, reason := findMapping(p, c.root, c.path)
 			assert.Equal(t, c.reason, reason)
 			if c.reason == "" {
-				assert.Equal(t, c.link, m.link())
-				assert.Equal(t, c.dev, m.dev)
-				assert.Equal(t, c.inode, m.inode)
+				assert.Equal(t, []uint64{c.start, c.end, c.dev, c.inode}, []uint64{m.Start, m.End, m.Dev, m.Inode})
 			}
 		})
 	}
-}
-
-func FuzzProc(f *testing.F) {
-	for _, name := range []string{"stat", "maps"} {
-		b, err := os.ReadFile("/proc/self/" + name)
-		require.NoError(f, err)
-		f.Add(b, "/", "/usr/bin/x")
-	}
-	f.Fuzz(func(t *testing.T, b []byte, root, path string) {
-		if start, ok := parseStart(b); ok {
-			assert.GreaterOrEqual(t, start, int64(0))
-		}
-		if m, reason := parseMaps(b, root, path); reason == "" {
-			assert.NotZero(t, m.inode)
-		}
-	})
 }
 
 // FuzzApply feeds records of any form: nothing panics, and no record is lost.

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
+	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -129,7 +130,7 @@ func (c *Correlator) event(host string, record plog.LogRecord) event {
 			e.exe = semconv.Text(frame, semconv.FrameModule)
 		}
 	}
-	e.exe = withoutDeleted(e.exe)
+	e.exe = procfs.WithoutDeleted(e.exe)
 	if pid, ok := m.Get(semconv.ProcessPID); ok && pid.Type() == pcommon.ValueTypeInt && pid.Int() > 0 && pid.Int() <= 1<<31-1 {
 		e.pid = int(pid.Int())
 	}
@@ -221,15 +222,12 @@ func (b *batch) ask(k key) {
 
 // modulePath is the path of a frame's module, empty when it is no file, as [kernel] and [vdso].
 func modulePath(frame pcommon.Map) string {
-	path := withoutDeleted(semconv.Text(frame, semconv.FrameModule))
+	path := procfs.WithoutDeleted(semconv.Text(frame, semconv.FrameModule))
 	if !strings.HasPrefix(path, "/") || len(path) > maxPath {
 		return ""
 	}
 	return path
 }
-
-// withoutDeleted is the path without what the kernel appends to the path of a file that has no name any more.
-func withoutDeleted(path string) string { return strings.TrimSuffix(path, " (deleted)") }
 
 // enrich writes what is known to an event.
 func (b *batch) enrich(e *event) {
