@@ -1,6 +1,6 @@
-// Package elffile reads what an ELF file says of itself: build-ids, the distribution's package note and Go build
-// information. The file may be hostile: every count and size in it
-// is bounded before anything is read or allocated for it.
+// Package elffile reads what an ELF file says of itself: build-ids, the distribution's package note, Go build
+// information, where its segments and sections are, and its symbol tables. The file may be hostile: every count and size
+// in it is bounded before anything is read or allocated for it.
 package elffile
 
 import (
@@ -52,6 +52,7 @@ type Info struct {
 type header struct {
 	order                          binary.ByteOrder
 	wide                           bool // 64 bit
+	machine                        elf.Machine
 	phoff, shoff                   uint64
 	phentsize, phnum               int
 	shentsize, shnum, shstrndx     int
@@ -82,6 +83,7 @@ func readHeader(r io.ReaderAt) (header, error) {
 	default:
 		return header{}, ErrNotELF
 	}
+	h.machine = elf.Machine(h.order.Uint16(b[18:]))
 	counts := b[42:52]
 	h.phoff, h.shoff = uint64(h.order.Uint32(b[28:])), uint64(h.order.Uint32(b[32:]))
 	h.minimalProgram, h.minimalSection = 32, 40
@@ -173,6 +175,8 @@ func (h *header) program(b []byte) program {
 type section struct {
 	kind                       elf.SectionType
 	flags, offset, size, align uint64
+	vaddr, entrySize           uint64
+	name, link                 uint32
 }
 
 func (h *header) section(b []byte) section {
@@ -180,11 +184,13 @@ func (h *header) section(b []byte) section {
 		return section{
 			kind: elf.SectionType(h.order.Uint32(b[4:])), flags: h.order.Uint64(b[8:]),
 			offset: h.order.Uint64(b[24:]), size: h.order.Uint64(b[32:]), align: h.order.Uint64(b[48:]),
+			vaddr: h.order.Uint64(b[16:]), entrySize: h.order.Uint64(b[56:]), name: h.order.Uint32(b), link: h.order.Uint32(b[40:]),
 		}
 	}
 	return section{
 		kind: elf.SectionType(h.order.Uint32(b[4:])), flags: uint64(h.order.Uint32(b[8:])),
 		offset: uint64(h.order.Uint32(b[16:])), size: uint64(h.order.Uint32(b[20:])), align: uint64(h.order.Uint32(b[32:])),
+		vaddr: uint64(h.order.Uint32(b[12:])), entrySize: uint64(h.order.Uint32(b[36:])), name: h.order.Uint32(b), link: h.order.Uint32(b[24:]),
 	}
 }
 
