@@ -325,10 +325,12 @@ func (t *Table) plausible() (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		var padded [32]byte // decoders may look behind the end of what they are given
+		copy(padded[:], b)
 		if t.layout.Machine == elf.EM_X86_64 {
-			_, err = x86asm.Decode(b, 64)
+			_, err = x86asm.Decode(padded[:], 64)
 		} else {
-			_, err = arm64asm.Decode(b)
+			_, err = arm64asm.Decode(padded[:])
 		}
 		if err == nil {
 			good++

@@ -249,6 +249,45 @@ func (t *Table) Inlined(names []Named) ([]int, error) {
 	return counts, nil
 }
 
+// InlinedInto are the names of the functions that were inlined into a function, directly or not, sorted.
+func (t *Table) InlinedInto(f *Function) ([]string, error) {
+	r, err := t.record(f.Info)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := t.inlineTree(&r)
+	if err != nil || tree == 0 {
+		return nil, err
+	}
+	table, err := t.table(&r, inlineIndex)
+	if err != nil || table == 0 {
+		return nil, err
+	}
+	last, _, err := t.greatest(table, f.Entry)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[uint32]bool{}
+	var found []string
+	for i := range last + 1 {
+		offset, _, err := t.inlined(tree, uint64(i)) //nolint:gosec // not negative
+		if err != nil {
+			return nil, err
+		}
+		if seen[offset] {
+			continue
+		}
+		seen[offset] = true
+		name, err := t.name(offset)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, name)
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
 // greatest is the greatest value of a table, -1 if there is none, and how many values there are.
 func (t *Table) greatest(table uint32, entry uint64) (greatest int32, steps int, err error) {
 	greatest = -1
