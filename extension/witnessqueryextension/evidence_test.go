@@ -92,6 +92,7 @@ func TestPostedTraceIsAnswered(t *testing.T) {
 	assert.Equal(t, summary{
 		Observed: true, TotalHits: 3, ByAssurance: assuranceHits{Asserted: 3}, ByKind: kindHits{Call: 3}, UniquePaths: 1,
 		DirectPathObserved: true, Containers: 1, Hosts: 1, FirstSeen: &first, LastSeen: &last,
+		OtherVersions: evidence.OtherVersions{Versions: []evidence.OtherVersion{}},
 	}, seen.Summary)
 	require.Len(t, seen.Traces, 1)
 	trace := seen.Traces[0]
