@@ -288,7 +288,11 @@ type CoverageDetailSource struct {
 	Runs             []CoverageDetailSourceRun `json:"runs"`
 	// What watches: tetragon
 	Signal string `json:"signal"`
-	Source string `json:"source"`
+	// From the end of the last heartbeat, by the clock of the source, until it was stored, by that of the server:
+	// delay and the difference of the clocks together. Negative: the source's clock is ahead. null where that is not
+	// known, and with the parameter now
+	SkewSeconds *float64 `json:"skewSeconds"`
+	Source      string   `json:"source"`
 }
 
 // CoverageDetailSourceRun: Watched without a gap.

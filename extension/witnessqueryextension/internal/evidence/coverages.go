@@ -48,7 +48,7 @@ type keptCoverage struct {
 	from, to, now time.Time
 }
 
-// Cover is CoverOwn. exact wants nothing that was kept.
+// Cover is CoverOwn, and tells the skew of sources. exact wants neither what was kept nor what depends on when it was stored.
 func (c *Coverages) Cover(ctx context.Context, reader storage.Reader, tenant string, own *Own, from, to, now time.Time, exact bool) (*Coverage, error) {
 	if exact {
 		return CoverOwn(ctx, reader, tenant, own, from, to, now)
@@ -59,7 +59,7 @@ func (c *Coverages) Cover(ctx context.Context, reader storage.Reader, tenant str
 	}
 	k := c.find(key)
 	if k == nil {
-		records, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: to, Limit: MaxCoverage})
+		records, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: to, Limit: MaxCoverage, Received: true})
 		if err != nil {
 			return nil, err
 		}
