@@ -234,7 +234,7 @@ func (a *api) postImport(c *call) (answer, error) {
 		stored = true
 		go a.storeImport(ctx, job, c.principal, findings)
 	}
-	a.audit(c, zap.Int("read", progress.Read), zap.Int("rejected", progress.Rejected))
+	a.audit(c, a.pseudonym([]zap.Field{zap.Int("read", progress.Read), zap.Int("rejected", progress.Rejected)}, "scope", scope)...)
 	c.header.Set("Location", "/api/v1/imports/"+progress.ID)
 	return answer{http.StatusAccepted, progress}, nil
 }
