@@ -40,6 +40,9 @@ func scene() (observations []witness.Observation, coverage []witness.Coverage, f
 		o.Instance = witness.Instance{Host: fmt.Sprintf("node-%d", i%4), Container: fmt.Sprintf("c%d", i%5)}
 		o.Witness.Workload.Controller = fmt.Sprintf("deployment/w%d", i%3)
 		o.Artifact.PURL = fmt.Sprintf("pkg:golang/example.com/app@v1.0.%d", i/30)
+		if i%5 == 4 {
+			o.Witness.Workload.Image = "sha256:" + strings.Repeat("b", 64)
+		}
 		if i%7 == 0 {
 			o.Assurance, o.Origin = witness.Asserted, witness.OriginUnknown
 		}
@@ -95,9 +98,8 @@ func sceneKey(t testing.TB) configopaque.String {
 	return configopaque.String(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 }
 
-// newScene is a server on a database that the scene was written to in an order of the seed. Then a finding is imported and
-// snapshots are made.
-func newScene(t testing.TB, seed uint64) *server {
+// newStage is a server on an empty database, whose time stands still.
+func newStage(t testing.TB) *server {
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "witness.db")})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, store.Close()) })
@@ -109,6 +111,14 @@ func newScene(t testing.TB, seed uint64) *server {
 	rules := canon.NewDefaultConfig()
 	s.api.snapshots, err = newSnapshots(&SnapshotsConfig{SigningKey: sceneKey(t)}, &rules, "v0.0.0-test")
 	require.NoError(t, err)
+	return s
+}
+
+// newScene is a server on a database that the scene was written to in an order of the seed. Then a finding is imported and
+// snapshots are made.
+func newScene(t testing.TB, seed uint64) *server {
+	s := newStage(t)
+	store := s.api.store
 	observations, coverage, findings := scene()
 	random := rand.New(rand.NewPCG(seed, 0))
 	steps := []func(){}
