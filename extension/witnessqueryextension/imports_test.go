@@ -215,6 +215,28 @@ func TestImportsAreForgotten(t *testing.T) {
 	assert.Len(t, s.api.imports.jobs, maxImports)
 }
 
+// However much one tenant imports, others find their imports for a day.
+func TestImportsPushOutNoOthers(t *testing.T) {
+	var i imports
+	now := time.Now()
+	start := func(tenant string) string {
+		job, _, p := i.start(tenant, "scan", now)
+		require.Nil(t, p)
+		job.end(importDone, "", now)
+		return job.snapshot().ID
+	}
+	quiet := start("quiet")
+	first := start("loud")
+	for range maxImports {
+		start("loud")
+	}
+	assert.Len(t, i.jobs, maxImports)
+	assert.NotNil(t, i.find("quiet", quiet))
+	assert.Nil(t, i.find("loud", first))
+	last := start("loud")
+	assert.NotNil(t, i.find("loud", last))
+}
+
 // Errors of items repeat no value of the document.
 func TestImportTellsNoSecret(t *testing.T) {
 	s := newStored(t)

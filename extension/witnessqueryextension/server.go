@@ -67,6 +67,7 @@ type call struct {
 	now           time.Time // UTC; the parameter now, where that is taken
 	replayed      bool      // now is that parameter
 	entry         *entry
+	held          int64       // bytes of its body
 	header        http.Header // of the answer
 	connection    *http.ResponseController
 }
@@ -168,7 +169,10 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 		write(w, p)
 		return
 	}
-	defer a.limits.leave(c.principal, c.authenticated)
+	defer func() {
+		a.limits.release(c.principal, c.authenticated, c.held)
+		a.limits.leave(c.principal, c.authenticated)
+	}()
 	answer, err := a.answer(route, c, path)
 	if err != nil {
 		write(w, a.problemOf(err, route.template))

@@ -44,7 +44,7 @@ func (a *api) postTraces(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := readJSON(c)
+	body, err := a.readJSON(c)
 	if err != nil {
 		return answer{}, err
 	}
