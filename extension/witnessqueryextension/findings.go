@@ -187,16 +187,19 @@ func (a *api) getFinding(c *call) (answer, error) {
 	return answer{http.StatusOK, findingEvidenceOf(&summed[0])}, nil
 }
 
+// findingDocument is a finding as it is put. What GET answers can be put back: scope and evidence, which are the server's,
+// are not looked at.
+type findingDocument struct {
+	witness.Finding
+	Evidence json.RawMessage `json:"evidence"`
+}
+
 func (a *api) putFinding(c *call) (answer, error) {
 	body, err := a.readJSON(c)
 	if err != nil {
 		return answer{}, err
 	}
-	// What GET answers can be put back: scope and evidence, which are the server's, are not looked at.
-	var document struct {
-		witness.Finding
-		Evidence json.RawMessage `json:"evidence"`
-	}
+	var document findingDocument
 	if err := strictjson.Unmarshal(body, &document); err != nil {
 		return answer{}, badRequest(err.Error())
 	}
