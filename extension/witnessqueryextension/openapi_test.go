@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,9 +73,13 @@ func (d *document) resolve(node any) any {
 	return node
 }
 
-// conforms checks an answer against what the document says of it.
+// verdicts are what no answer ever says, whatever was seen and not seen.
+var verdicts = regexp.MustCompile(`(?i)not[\s_-]+affected|unaffected|vulnerable_code_not_in_execute_path|code_not_reachable|does\s+not\s+affect|not\s+(vulnerable|exploitable)`)
+
+// conforms checks an answer against what the document says of it, and that it is no verdict.
 func conforms(t testing.TB, request *http.Request, answer *httptest.ResponseRecorder) {
 	t.Helper()
+	require.NotRegexp(t, verdicts, answer.Body.String(), "%s %s", request.Method, request.URL)
 	d := contract()
 	d.Lock()
 	defer d.Unlock()
