@@ -74,8 +74,10 @@ func (m *Matches) OtherVersions(ctx context.Context, reader storage.Reader) (Oth
 	if len(m.others.subjects) == 0 {
 		return other, nil
 	}
-	filter := m.filter
-	filter.Subjects, filter.Finding = m.others.own, m.others.named
+	filter := storage.Filter{
+		Subjects: m.others.own, Finding: m.others.named,
+		From: m.filter.From, To: m.filter.To, Kinds: m.filter.Kinds, Assurance: m.filter.Assurance,
+	}
 	summary, err := reader.Summary(ctx, m.tenant, filter)
 	if err != nil {
 		return OtherVersions{}, err
