@@ -288,7 +288,11 @@ type CoverageDetailSource struct {
 	Runs             []CoverageDetailSourceRun `json:"runs"`
 	// What watches: tetragon
 	Signal string `json:"signal"`
-	Source string `json:"source"`
+	// From the end of the last heartbeat, by the clock of the source, until it was stored, by that of the server:
+	// delay and the difference of the clocks together. Negative: the source's clock is ahead. null where that is not
+	// known, and with the parameter now
+	SkewSeconds *float64 `json:"skewSeconds"`
+	Source      string   `json:"source"`
 }
 
 // CoverageDetailSourceRun: Watched without a gap.
@@ -667,6 +671,31 @@ type Occurrence struct {
 // OpenAPI: This document.
 type OpenAPI = json.RawMessage
 
+// OtherVersions: What was seen of what the finding is about in versions outside of its range. It is in no total
+// and no score, and it is no verdict: the version is what a file or package claims of itself.
+type OtherVersions struct {
+	// Of them, those of the function itself
+	DirectHits uint64 `json:"directHits"`
+	// All kinds, of the windows, kinds and assurance that were asked for
+	Hits uint64 `json:"hits"`
+	// Functions and modules that have them
+	Subjects uint64 `json:"subjects"`
+	// There are more versions
+	Truncated bool `json:"truncated"`
+	// Most hits first
+	Versions []OtherVersionsVersion `json:"versions"`
+}
+
+// OtherVersionsVersion: One version, as it is known by one method.
+type OtherVersionsVersion struct {
+	// In this version
+	Hits uint64 `json:"hits"`
+	// How the artifact was identified, empty if it was not
+	IdentityMethod string `json:"identityMethod"`
+	// Version of the component, or of the artifact that is the component
+	Version string `json:"version"`
+}
+
 // PostedArtifact: The artifact that ran, as the poster says.
 type PostedArtifact struct {
 	// sha256:<hex>
@@ -838,7 +867,8 @@ type Score struct {
 	// The time that recency is measured from
 	AsOf time.Time `json:"asOf"`
 	Band Band      `json:"band"`
-	// For people: which scores the band has, and what the strongest evidence is
+	// For people: which scores the band has, what the strongest evidence is, and what was seen in versions outside of
+	// the finding's range, which does not count
 	BandWhy string `json:"bandWhy"`
 	// Digest of the weights that are configured: sha256 over their RFC 8785 JSON
 	ConfigDigest string      `json:"configDigest"`
@@ -1119,7 +1149,8 @@ type TracesSummary struct {
 	// Last hit
 	LastSeen *time.Time `json:"lastSeen"`
 	// Whether there are any hits. false is no verdict: see coverage
-	Observed bool `json:"observed"`
+	Observed      bool          `json:"observed"`
+	OtherVersions OtherVersions `json:"otherVersions"`
 	// All kinds
 	TotalHits uint64 `json:"totalHits"`
 	// Distinct witnesses: function, callers and workload

@@ -27,7 +27,7 @@ type State struct {
 
 // Subject is a symbol, or for exec and load a module, that ran.
 type Subject struct {
-	// ID tells subjects apart, and is how equals are ordered. It is the storage's own.
+	// ID tells subjects apart, and is how equals are ordered.
 	ID   string
 	Kind witness.Kind
 	// Frame without its source line.

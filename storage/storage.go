@@ -359,6 +359,8 @@ type CoverageQuery struct {
 	From, To time.Time
 	Hosts    []string
 	Limit    int // newest first beyond it are kept; 0 is 10000
+	// Received wants to know when records were stored, which is all that depends on it.
+	Received bool
 }
 
 // HotQuery selects hot symbols. Zero members select all, Subjects and Finding of the filter included.

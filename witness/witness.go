@@ -201,6 +201,8 @@ type Coverage struct {
 	ProcessesWatched, ProcessesSeen uint64
 	// LeastWatched of LeastSeen is the smallest share among joined heartbeats, where it is another. Only a Storage sets them.
 	LeastWatched, LeastSeen uint64
+	// Received is when the record was stored; of joined ones, that which ends last. Only a Storage sets it, for who asks.
+	Received time.Time
 	// Lost events at LossStage. Zero with a stage: loss of unknown size.
 	Lost      uint64
 	LossStage string

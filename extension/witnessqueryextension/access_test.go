@@ -37,6 +37,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/storage/none"
 	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
+	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
 func TestRolesOfClaims(t *testing.T) {
@@ -387,4 +388,56 @@ func TestNobodyTakesAllSlots(t *testing.T) {
 		assert.True(t, l.enter(storage.Principal{}, false), "all who are not authenticated are one")
 	}
 	assert.False(t, l.enter(storage.Principal{}, false))
+}
+
+// holding is a storage that has who puts a finding wait.
+type holding struct {
+	none.Storage
+	asked, answer chan struct{}
+}
+
+func (h holding) PutFinding(context.Context, storage.Principal, witness.Finding) (bool, error) {
+	h.asked <- struct{}{}
+	<-h.answer
+	return true, nil
+}
+
+// Bodies are counted as they come, and until they are answered.
+func TestBodiesAreBoundedTogether(t *testing.T) {
+	store := holding{asked: make(chan struct{}), answer: make(chan struct{})}
+	s := newServer(t, store)
+	limits, err := newLimits(RateLimitConfig{}, 0)
+	require.NoError(t, err)
+	assert.EqualValues(t, maxBodies, limits.bodies)
+	limits.bodies = 1000
+	s.api.limits = limits
+	put := func(name string, length int) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPut, "/api/v1/findings/x", strings.NewReader(`{"title":"`+strings.Repeat("x", length-len(`{"title":""}`))+`"}`))
+		r.Header.Set("Content-Type", "application/json")
+		if name != "" {
+			r = as(r, "", name)
+		}
+		return s.send(r)
+	}
+	first := make(chan int, 1)
+	go func() { first <- put("ann", 700).Code }()
+	<-store.asked
+	w := put("ann", 100)
+	assert.Equal(t, http.StatusTooManyRequests, w.Code, "a quarter is for others")
+	assert.Equal(t, "1", w.Header().Get("Retry-After"))
+	assert.Equal(t, http.StatusTooManyRequests, put("", 400).Code)
+	points, err := s.telemetry.GetMetric("otelcol_witness_query_limited_requests")
+	require.NoError(t, err)
+	limit, _ := points.Data.(metricdata.Sum[int64]).DataPoints[0].Attributes.Value("limit")
+	assert.Equal(t, "bodies", limit.AsString())
+	second := make(chan int, 1)
+	go func() { second <- put("bob", 300).Code }()
+	<-store.asked
+	close(store.answer)
+	assert.Equal(t, http.StatusCreated, <-first)
+	assert.Equal(t, http.StatusCreated, <-second)
+	go func() { <-store.asked }()
+	assert.Equal(t, http.StatusCreated, put("", 1000).Code, "nothing is held any more")
+	assert.Zero(t, limits.held)
+	assert.Empty(t, limits.heldOf)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -384,10 +385,73 @@ func TestMetricsAndAudit(t *testing.T) {
 
 	writes := s.logs.FilterMessage("write").All()
 	require.Len(t, writes, 1)
+	logged := writes[0].ContextMap()
+	assert.Regexp(t, "^h:[0-9a-f]{16}$", logged["finding"])
+	delete(logged, "finding")
 	assert.Equal(t, map[string]any{
 		"method": "POST", "route": "/api/v1/findings/{findingId}/runtime/traces", "status": int64(202), "authenticated": false,
 		"accepted": int64(1), "observations": int64(0), "duplicates": int64(0), "rejected": int64(1),
-	}, writes[0].ContextMap())
+	}, logged)
+}
+
+// The lines of one caller, tenant and finding can be told from those of others, and none of them says who or what it is.
+func TestAuditTellsWhoByPseudonym(t *testing.T) {
+	s := newServer(t, none.Storage{})
+	s.api.access.roles = RolesConfig{Claim: "subject", Write: []string{"ann", "bob", "h:0123456789abcdef"}}
+	line := func(tenant, name, method, target, body string) map[string]any {
+		t.Helper()
+		s.logs.TakeAll()
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if name != "" {
+			r = as(r, tenant, name)
+		}
+		s.send(r)
+		writes := s.logs.FilterMessage("write").All()
+		require.Len(t, writes, 1)
+		logged := writes[0].ContextMap()
+		for field, value := range logged {
+			for _, secret := range []string{"ann", "bob", "mallory", "secret", "h:0123456789abcdef"} {
+				assert.NotContains(t, fmt.Sprint(value), secret, field)
+			}
+		}
+		return logged
+	}
+	const x, y = "/api/v1/findings/secret-x", "/api/v1/findings/secret%2Fy"
+	ann := line("secret", "ann", http.MethodPut, x, `{}`)
+	for _, field := range []string{"tenant", "principal", "finding"} {
+		assert.Regexp(t, "^h:[0-9a-f]{16}$", ann[field], field)
+	}
+	assert.NotEqual(t, ann["tenant"], ann["finding"])
+	for _, test := range []struct {
+		name, tenant, caller, method, target, body string
+		status                                     int
+		same, other, absent                        []string
+	}{
+		{"again", "secret", "ann", http.MethodDelete, x, "", 204, []string{"tenant", "principal", "finding"}, nil, nil},
+		{"somebody else", "secret", "bob", http.MethodPut, x, `{}`, 201, []string{"tenant", "finding"}, []string{"principal"}, nil},
+		{"another tenant", "secret2", "ann", http.MethodPut, x, `{}`, 201, []string{"principal", "finding"}, []string{"tenant"}, nil},
+		{"another finding", "secret", "ann", http.MethodPut, y, `{}`, 201, []string{"principal", "tenant"}, []string{"finding"}, nil},
+		{"named as a pseudonym", "secret", "h:0123456789abcdef", http.MethodPut, x, `{}`, 201, []string{"tenant"}, []string{"principal"}, nil},
+		{"refused", "secret", "mallory", http.MethodPut, x, `{}`, 403, []string{"tenant", "finding"}, []string{"principal"}, nil},
+		{"not authenticated", "", "", http.MethodPut, x, `{}`, 403, []string{"finding"}, nil, []string{"tenant", "principal"}},
+		{"import", "secret", "ann", http.MethodPost, "/api/v1/findings:import?scope=secret", `{"findings":[]}`, 202, []string{"tenant", "principal"}, []string{"scope"}, []string{"finding"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := line(test.tenant, test.caller, test.method, test.target, test.body)
+			assert.Equal(t, int64(test.status), got["status"])
+			for _, field := range test.same {
+				assert.Equal(t, ann[field], got[field], field)
+			}
+			for _, field := range test.other {
+				assert.NotEqual(t, ann[field], got[field], field)
+				assert.Regexp(t, "^h:[0-9a-f]{16}$", got[field], field)
+			}
+			for _, field := range test.absent {
+				assert.NotContains(t, got, field)
+			}
+		})
+	}
 }
 
 type principal map[string]string

@@ -2,6 +2,7 @@ package witnessqueryextension
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
 	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/storage/sqlite"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -144,4 +146,59 @@ func TestCoverageTellsTheFindingsHooksFirst(t *testing.T) {
 	assert.Equal(t, []bool{true, true, false, false, false}, own)
 	assert.Equal(t, 5, body.Coverage.NotProbeable)
 	assert.Len(t, body.Coverage.FindingNotProbeable, 2)
+}
+
+// TestSkewOfASource has heartbeats arrive late, twice and out of order: the skew is that of the one that ends last, when it
+// first arrived.
+func TestSkewOfASource(t *testing.T) {
+	clock, at := time.Time{}, time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC)
+	options := sqlite.Options{Path: filepath.Join(t.TempDir(), "witness.db"), Now: func() time.Time { return clock }}
+	clock = at
+	store, err := sqlite.Open(t.Context(), options)
+	require.NoError(t, err)
+	s := newServer(t, store)
+	s.api.deterministic = true
+	s.api.now = func() time.Time { return clock }
+	s.put("x", htmlFinding)
+	beat := func(minute int, received time.Duration) {
+		end := at.Add(time.Duration(minute) * time.Minute)
+		clock = end.Add(received)
+		require.NoError(t, s.api.store.WriteCoverage(t.Context(), storage.Principal{}, []witness.Coverage{{
+			Source: "agent/0/tetragon", Signal: "tetragon", Kinds: []witness.Kind{witness.KindExec}, Interval: time.Minute,
+			Start: end.Add(-time.Minute), End: end, Assurance: witness.Measured,
+		}}))
+	}
+	skew := func(query string) *float64 {
+		t.Helper()
+		type covered struct{ Sources []evidence.Source }
+		sources := get[covered](s, path("x", "runtime/coverage"+query)).Sources
+		require.Len(t, sources, 1)
+		return sources[0].Skew
+	}
+	for _, test := range []struct {
+		name     string
+		minute   int
+		received time.Duration
+		want     float64
+	}{
+		{"first", 1, 1500 * time.Millisecond, 1.5},
+		{"again", 1, 40 * time.Second, 1.5},
+		{"next", 2, 2 * time.Second, 2},
+		{"one before, later", 0, 10 * time.Minute, 2},
+		{"clock of the source is ahead", 4, -3 * time.Second, -3},
+		{"not joined with those before", 9, 5 * time.Second, 5},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			beat(test.minute, test.received)
+			require.NotNil(t, skew(""))
+			assert.InDelta(t, test.want, *skew(""), 0.0001)
+		})
+	}
+	assert.Nil(t, skew("?now="+at.Add(10*time.Minute).Format(time.RFC3339)), "the same data give the same bytes, whenever they were stored")
+	require.NoError(t, store.Close())
+	store, err = sqlite.Open(t.Context(), options)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, store.Close()) })
+	s.api.store, s.api.coverages = store, evidence.Coverages{}
+	assert.InDelta(t, 5, *skew(""), 0.0001, "from the file")
 }

@@ -60,3 +60,31 @@ func TestDocumentationWorks(t *testing.T) {
 		assert.Contains(t, string(text), route.template, "%s %s", route.method, route.template)
 	}
 }
+
+// denials are the sentences with the words of a verdict, each of which says that there is none. By file.
+var denials = map[string][]string{
+	"README.md":            {`no answer is ever "not affected"`},
+	"docs/api.md":          {"The API never says that a finding does not affect you."},
+	"docs/architecture.md": {"Nothing here ever says `not_affected`, `vulnerable_code_not_in_execute_path` or `code_not_reachable`."},
+}
+
+func TestDocumentationGivesNoVerdict(t *testing.T) {
+	root := filepath.Join("..", "..")
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range append(files, filepath.Join(root, "README.md"), "README.md", "openapi.json") {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		left := strings.Join(strings.Fields(string(text)), " ")
+		name, err := filepath.Rel(root, file)
+		if err != nil { // of this folder
+			name = filepath.Join("extension/witnessqueryextension", file)
+		}
+		for _, denial := range denials[filepath.ToSlash(name)] {
+			assert.Contains(t, left, denial, file)
+			left = strings.ReplaceAll(left, denial, "")
+		}
+		assert.Empty(t, verdicts.FindAllString(left, -1), file)
+	}
+}

@@ -1,12 +1,14 @@
 package witnessqueryextension
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,7 @@ func TestPostedTraceIsAnswered(t *testing.T) {
 	assert.Equal(t, summary{
 		Observed: true, TotalHits: 3, ByAssurance: assuranceHits{Asserted: 3}, ByKind: kindHits{Call: 3}, UniquePaths: 1,
 		DirectPathObserved: true, Containers: 1, Hosts: 1, FirstSeen: &first, LastSeen: &last,
+		OtherVersions: evidence.OtherVersions{Versions: []evidence.OtherVersion{}},
 	}, seen.Summary)
 	require.Len(t, seen.Traces, 1)
 	trace := seen.Traces[0]
@@ -165,19 +168,75 @@ func TestIdempotency(t *testing.T) {
 	assert.Equal(t, http.StatusAccepted, s.send(as(r, "", "somebody else")).Code, "keys are each caller's own")
 }
 
+// Whatever is stored for one tenant, another one is answered as if nothing were: to the byte, on every route, by ids and
+// cursors that the one was given too. And what the other does changes nothing for the one.
 func TestTenantsAreApart(t *testing.T) {
-	s := newStored(t)
-	r := httptest.NewRequest(http.MethodPost, path("x", "runtime/traces"), strings.NewReader(oneCall))
-	r.Header.Set("Content-Type", "application/json")
-	require.Equal(t, http.StatusAccepted, s.send(as(r, "red", "ann")).Code)
-	for tenant, want := range map[string]int{"red": http.StatusOK, "blue": http.StatusNotFound, "": http.StatusNotFound} {
-		for _, rest := range []string{"", "/runtime/traces", "/runtime/score", "/runtime/timeline", "/runtime/coverage"} {
-			r := httptest.NewRequest(http.MethodGet, "/api/v1/findings/x"+rest, nil)
-			assert.Equal(t, want, s.send(as(r, tenant, "ann")).Code, tenant+rest)
+	s, empty := newScene(t, 1), newStage(t)
+	ask := func(s *server, tenant, method, target, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		return s.send(as(r, tenant, "ann"))
+	}
+	const scenes, other = "", "blue"
+	answers := func() map[string]string {
+		all := map[string]string{}
+		for i := range routes {
+			if routes[i].method != http.MethodGet {
+				continue
+			}
+			for _, target := range s.variants(&routes[i]) {
+				all[target] = ask(s, scenes, http.MethodGet, target, "").Body.String()
+			}
+		}
+		return all
+	}
+	before := answers()
+	cursors := 0
+	for target, answered := range before {
+		theirs, nothing := ask(s, other, http.MethodGet, target, ""), ask(empty, other, http.MethodGet, target, "")
+		assert.Equal(t, nothing.Code, theirs.Code, target)
+		assert.Equal(t, nothing.Body.String(), theirs.Body.String(), target)
+		var page struct{ NextCursor string }
+		if json.Unmarshal([]byte(answered), &page) == nil && page.NextCursor != "" {
+			cursors++
+			next := target + "&cursor=" + page.NextCursor
+			assert.Equal(t, http.StatusOK, ask(s, scenes, http.MethodGet, next, "").Code, next)
+			assert.Equal(t, http.StatusBadRequest, ask(s, other, http.MethodGet, next, "").Code, next)
 		}
 	}
-	assert.Empty(t, get[struct{ Findings []any }](s, "/api/v1/findings").Findings)
-	assert.Empty(t, get[struct{ Symbols []any }](s, "/api/v1/symbols/hot").Symbols)
+	assert.Greater(t, cursors, 5)
+
+	// In an order in which nothing is theirs before the first PUT.
+	bodies := map[string]string{
+		"POST /api/v1/findings/{findingId}/runtime/traces": oneCall, "PUT /api/v1/findings/{findingId}": `{"title":"theirs"}`,
+		"POST /api/v1/signals/runtime": specOfWeb, "POST /api/v1/findings:import": `{"findings":[{"id":"imported"},{"id":"silent"}]}`,
+	}
+	writes := slices.DeleteFunc(slices.Clone(routes), func(r route) bool { return r.method == http.MethodGet || r.role == roleAdmin })
+	slices.SortFunc(writes, func(a, b route) int {
+		return cmp.Or(cmp.Compare(len(bodies[a.method+" "+a.template]), len(bodies[b.method+" "+b.template])), cmp.Compare(a.template, b.template))
+	})
+	for i := range writes {
+		route := &writes[i]
+		route.parameters = nil
+		for _, target := range s.variants(route) {
+			target, _, _ = strings.Cut(target, "?")
+			if strings.HasSuffix(route.template, ":import") {
+				target += "?scope=scan"
+			}
+			body := bodies[route.method+" "+route.template]
+			theirs, nothing := ask(s, other, route.method, target, body), ask(empty, other, route.method, target, body)
+			assert.Equal(t, nothing.Code, theirs.Code, "%s %s", route.method, target)
+			if body == "" {
+				assert.Equal(t, http.StatusNotFound, theirs.Code, "%s %s", route.method, target)
+			} else {
+				assert.Contains(t, []int{http.StatusCreated, http.StatusAccepted}, theirs.Code, "%s %s", route.method, target)
+			}
+		}
+	}
+	s.api.imports.ended.Wait()
+	empty.api.imports.ended.Wait()
+	assert.Equal(t, before, answers())
+	assert.Contains(t, ask(s, other, http.MethodGet, "/api/v1/findings", "").Body.String(), `"theirs"`)
 }
 
 func TestFindingIsAnsweredFromEarlierEvidence(t *testing.T) {

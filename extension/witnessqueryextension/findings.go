@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
@@ -186,16 +187,19 @@ func (a *api) getFinding(c *call) (answer, error) {
 	return answer{http.StatusOK, findingEvidenceOf(&summed[0])}, nil
 }
 
+// findingDocument is a finding as it is put. What GET answers can be put back: scope and evidence, which are the server's,
+// are not looked at.
+type findingDocument struct {
+	witness.Finding
+	Evidence json.RawMessage `json:"evidence"`
+}
+
 func (a *api) putFinding(c *call) (answer, error) {
-	body, err := readJSON(c)
+	body, err := a.readJSON(c)
 	if err != nil {
 		return answer{}, err
 	}
-	// What GET answers can be put back: scope and evidence, which are the server's, are not looked at.
-	var document struct {
-		witness.Finding
-		Evidence json.RawMessage `json:"evidence"`
-	}
+	var document findingDocument
 	if err := strictjson.Unmarshal(body, &document); err != nil {
 		return answer{}, badRequest(err.Error())
 	}
@@ -231,19 +235,40 @@ func (a *api) deleteFinding(c *call) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// readJSON reads a body that says it is JSON, of at most maxJSON bytes.
-func readJSON(c *call) ([]byte, error) {
+// readJSON reads a body that says it is JSON, of at most maxJSON bytes. It is held until the call is answered.
+func (a *api) readJSON(c *call) ([]byte, error) {
 	media, parameters, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	if charset, given := parameters["charset"]; err != nil || media != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
 		return nil, newProblem(http.StatusUnsupportedMediaType, "Content-Type: is not application/json")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, c.Body, maxJSON))
+	body, err := io.ReadAll(&heldReader{http.MaxBytesReader(nil, c.Body, maxJSON), a.limits, c})
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, errBodies):
+		a.telemetry.WitnessQueryLimitedRequests.Add(context.WithoutCancel(c.Context()), 1, metric.WithAttributes(attribute.String("limit", "bodies")))
+		return nil, tooMany(c.header, time.Second, "the bodies that are being read are as long as may be, all together")
 	case errors.As(err, &tooLarge):
 		return nil, newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", tooLarge.Limit))
 	case err != nil:
 		return nil, badRequest("the body cannot be read")
 	}
 	return body, nil
+}
+
+var errBodies = errors.New("too many bytes of bodies are held")
+
+// heldReader takes from the limits what is read of a call's body.
+type heldReader struct {
+	io.Reader
+	limits *limits
+	call   *call
+}
+
+func (h *heldReader) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if n > 0 && !h.limits.hold(h.call.principal, h.call.authenticated, int64(n)) {
+		return 0, errBodies
+	}
+	h.call.held += int64(n)
+	return n, err
 }

@@ -27,7 +27,7 @@ var importRoutes = []route{
 
 // Bounds of imports.
 const (
-	maxImports        = 1000             // that are remembered; the oldest that has ended goes first
+	maxImports        = 1000             // that are remembered; of the tenant with most, the oldest that has ended goes first
 	maxRunning        = 4                // at once
 	maxRunningOf      = 3                // of them, of one tenant: there is one more for the others
 	maxImportAge      = 24 * time.Hour   // after its end
@@ -135,8 +135,7 @@ func (i *imports) start(tenant, scope string, now time.Time) (*importJob, contex
 		return nil, nil, newProblem(http.StatusTooManyRequests, "as many imports as may be are running")
 	}
 	if len(i.jobs) >= maxImports {
-		oldest := slices.IndexFunc(i.jobs, func(j *importJob) bool { return j.snapshot().State != importRunning })
-		i.jobs = slices.Delete(i.jobs, oldest, oldest+1)
+		i.forget()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	job := &importJob{tenant: tenant, cancel: cancel, progress: importProgress{
@@ -145,6 +144,23 @@ func (i *imports) start(tenant, scope string, now time.Time) (*importJob, contex
 	i.jobs = append(i.jobs, job)
 	i.ended.Add(1)
 	return job, ctx, nil
+}
+
+// forget drops the oldest job that has ended, of the tenant that has most of those: nobody's push out another's.
+func (i *imports) forget() {
+	oldest, ended, most := map[string]int{}, map[string]int{}, ""
+	for at, j := range i.jobs {
+		if j.snapshot().State == importRunning {
+			continue
+		}
+		if ended[j.tenant]++; ended[j.tenant] == 1 {
+			oldest[j.tenant] = at
+		}
+		if ended[j.tenant] > ended[most] {
+			most = j.tenant
+		}
+	}
+	i.jobs = slices.Delete(i.jobs, oldest[most], oldest[most]+1)
 }
 
 // find returns a job of a tenant, or nil.
@@ -234,7 +250,7 @@ func (a *api) postImport(c *call) (answer, error) {
 		stored = true
 		go a.storeImport(ctx, job, c.principal, findings)
 	}
-	a.audit(c, zap.Int("read", progress.Read), zap.Int("rejected", progress.Rejected))
+	a.audit(c, a.pseudonym([]zap.Field{zap.Int("read", progress.Read), zap.Int("rejected", progress.Rejected)}, "scope", scope)...)
 	c.header.Set("Location", "/api/v1/imports/"+progress.ID)
 	return answer{http.StatusAccepted, progress}, nil
 }

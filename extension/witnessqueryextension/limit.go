@@ -36,6 +36,10 @@ func (c *RateLimitConfig) validate() error {
 // whole burst again.
 const maxPrincipals = 10_000
 
+// maxBodies bounds the bytes of all bodies that are held at once, to be decoded: 16 of the longest. Bodies of imports are not
+// held.
+const maxBodies = 16 * maxJSON
+
 // limits bound what callers may ask at once and in a time. The zero value has no bounds.
 type limits struct {
 	config   RateLimitConfig
@@ -45,10 +49,14 @@ type limits struct {
 	mutex      sync.Mutex
 	answering  int                       // requests
 	answered   map[storage.Principal]int // of them, of those who are authenticated
+
+	bodies int64 // bytes, 0 is no bound
+	held   int64
+	heldOf map[storage.Principal]int64 // of them, of those who are authenticated
 }
 
 func newLimits(config RateLimitConfig, concurrent int) (*limits, error) {
-	l := &limits{config: config, concurrent: concurrent, answered: map[storage.Principal]int{}}
+	l := &limits{config: config, concurrent: concurrent, answered: map[storage.Principal]int{}, bodies: maxBodies, heldOf: map[storage.Principal]int64{}}
 	if config.RequestsPerSecond == 0 {
 		return l, nil
 	}
@@ -107,6 +115,39 @@ func (l *limits) leave(principal storage.Principal, authenticated bool) {
 	}
 	if l.answered[principal]--; l.answered[principal] == 0 {
 		delete(l.answered, principal)
+	}
+}
+
+// hold says whether as many bytes of a body more may be held; release that some no longer are. They are counted as they come,
+// so that nobody takes more than is sent, and shared as the requests are.
+func (l *limits) hold(principal storage.Principal, authenticated bool, bytes int64) bool {
+	if l.bodies == 0 {
+		return true
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.held+bytes > l.bodies || authenticated && l.heldOf[principal]+bytes > l.bodies-l.bodies/4 {
+		return false
+	}
+	l.held += bytes
+	if authenticated {
+		l.heldOf[principal] += bytes
+	}
+	return true
+}
+
+func (l *limits) release(principal storage.Principal, authenticated bool, bytes int64) {
+	if l.bodies == 0 || bytes == 0 {
+		return
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.held -= bytes
+	if !authenticated {
+		return
+	}
+	if l.heldOf[principal] -= bytes; l.heldOf[principal] == 0 {
+		delete(l.heldOf, principal)
 	}
 }
 

@@ -127,6 +127,8 @@ func (g *generator) text(m map[string]any) string {
 		return g.one(g.found)
 	case strings.Contains(pattern, "[0-9a-f]{64}"):
 		return strings.TrimPrefix(strings.TrimSuffix(strings.Replace(pattern, "[0-9a-f]{64}", strings.Repeat("0a", 32), 1), "$"), "^")
+	case strings.HasPrefix(pattern, "^0x"):
+		return "0x1234"
 	case strings.Contains(pattern, "[A-Z2-7]"):
 		return strings.Repeat("A2", 13)
 	}

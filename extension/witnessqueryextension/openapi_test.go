@@ -2,10 +2,15 @@ package witnessqueryextension
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"maps"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +20,10 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/ingest"
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/strictjson"
+	"github.com/otelcol-witness/otelcol-witness/storage/none"
 )
 
 // contract is the OpenAPI document as a validator of answers. OpenAPI 3.1 schemas are JSON Schema 2020-12.
@@ -64,9 +73,13 @@ func (d *document) resolve(node any) any {
 	return node
 }
 
-// conforms checks an answer against what the document says of it.
+// verdicts are what no answer ever says, whatever was seen and not seen.
+var verdicts = regexp.MustCompile(`(?i)not[\s_-]+affected|unaffected|vulnerable_code_not_in_execute_path|code_not_reachable|does\s+not\s+affect|not\s+(vulnerable|exploitable)`)
+
+// conforms checks an answer against what the document says of it, and that it is no verdict.
 func conforms(t testing.TB, request *http.Request, answer *httptest.ResponseRecorder) {
 	t.Helper()
+	require.NotRegexp(t, verdicts, answer.Body.String(), "%s %s", request.Method, request.URL)
 	d := contract()
 	d.Lock()
 	defer d.Unlock()
@@ -129,6 +142,11 @@ func TestDocumentIsWhole(t *testing.T) {
 		}
 	}
 	walk(d.root)
+	for _, requirement := range d.root["security"].([]any) {
+		for name := range requirement.(map[string]any) {
+			used["#/components/securitySchemes/"+name] = true
+		}
+	}
 	for section, components := range d.root["components"].(map[string]any) {
 		for name := range components.(map[string]any) {
 			assert.True(t, used["#/components/"+section+"/"+name], "%s/%s is never used", section, name)
@@ -220,4 +238,105 @@ func TestDocumentHasNoMemberTwice(t *testing.T) {
 		}
 	}
 	walk("")
+}
+
+// Which authenticators there are, and what each operation needs, is in the document.
+func TestDocumentHasTheAccess(t *testing.T) {
+	d := contract()
+	schemes, ok := d.at(d.root, "components", "securitySchemes")
+	require.True(t, ok)
+	for _, authenticator := range []string{"basicauth", "oidc"} {
+		scheme, _, _ := strings.Cut(strings.ToLower(challenge(authenticator)), " ")
+		assert.Equal(t, scheme, schemes[scheme].(map[string]any)["scheme"], authenticator)
+	}
+	for _, route := range routes {
+		operation, ok := d.at(d.root, "paths", route.template, strings.ToLower(route.method))
+		require.True(t, ok)
+		assert.Equal(t, "Needs the role "+string(route.role)+".", operation["description"], "%s %s", route.method, route.template)
+	}
+}
+
+// requests are the bodies that are decoded, by schema.
+var requests = map[string]reflect.Type{
+	"PostedTraces": reflect.TypeFor[struct {
+		Traces []ingest.Trace `json:"traces"`
+	}](),
+	"PostedSignals": reflect.TypeFor[struct {
+		Signals []ingest.Signals `json:"signals"`
+	}](),
+	"FindingPut": reflect.TypeFor[findingDocument](),
+}
+
+// A schema of a request has exactly the members that are decoded, of the types that they are decoded as.
+func TestRequestSchemasHaveTheMembersThatAreRead(t *testing.T) {
+	d := contract()
+	var compare func(at string, schema any, decoded reflect.Type)
+	compare = func(at string, schema any, decoded reflect.Type) {
+		m, ok := d.resolve(schema).(map[string]any)
+		require.True(t, ok, at)
+		for decoded.Kind() == reflect.Pointer {
+			decoded = decoded.Elem()
+		}
+		if decoded == reflect.TypeFor[json.RawMessage]() {
+			return
+		}
+		kinds := map[reflect.Kind]string{
+			reflect.Struct: "object", reflect.Slice: "array", reflect.String: "string", reflect.Bool: "boolean", reflect.Int32: "integer", reflect.Int64: "integer",
+		}
+		if !assert.Equal(t, kinds[decoded.Kind()], cmp.Or(m["type"], any("string")), at) { // a Kind has values only
+			return
+		}
+		switch decoded.Kind() {
+		case reflect.Slice:
+			compare(at+"[]", m["items"], decoded.Elem())
+		case reflect.Struct:
+			assert.Equal(t, false, m["additionalProperties"], at)
+			properties := m["properties"].(map[string]any)
+			var names []string
+			for _, field := range reflect.VisibleFields(decoded) {
+				name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+				if field.Anonymous || name == "" || name == "-" {
+					continue
+				}
+				names = append(names, name)
+				if assert.Contains(t, properties, name, at) {
+					compare(at+"."+name, properties[name], field.Type)
+				}
+			}
+			assert.ElementsMatch(t, slices.Collect(maps.Keys(properties)), names, at)
+		}
+	}
+	for name, decoded := range requests {
+		compare(name, map[string]any{"$ref": "#/components/schemas/" + name}, decoded)
+	}
+}
+
+// What a schema of a request permits is decoded. What it says may then still be refused, item by item.
+func TestRequestsOfTheSchemasAreDecoded(t *testing.T) {
+	s := newServer(t, none.Storage{})
+	g := &generator{Rand: rand.New(rand.NewPCG(7, 7)), d: contract(), ids: []string{"x", "a/b %"}}
+	posts := map[string]string{"PostedTraces": path("x", "runtime/traces"), "PostedSignals": "/api/v1/signals/runtime"}
+	for name, decoded := range requests {
+		schema, err := g.d.compiler.Compile("openapi.json#/components/schemas/" + name)
+		require.NoError(t, err)
+		accepted := 0
+		for range 300 {
+			text, err := json.Marshal(g.value(map[string]any{"$ref": "#/components/schemas/" + name}, 0))
+			require.NoError(t, err)
+			value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+			require.NoError(t, err)
+			require.NoError(t, schema.Validate(value), "%s", text)
+			require.NoError(t, strictjson.Unmarshal(text, reflect.New(decoded).Interface()), "%s", text)
+			if target, posted := posts[name]; posted {
+				w := s.call(http.MethodPost, target, string(text))
+				require.Equal(t, http.StatusAccepted, w.Code, "%s: %s", text, w.Body)
+				var answered ingested
+				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &answered))
+				accepted += answered.Accepted
+			} else if s.call(http.MethodPut, "/api/v1/findings/x", string(text)).Code == http.StatusCreated {
+				accepted++
+			}
+		}
+		assert.Positive(t, accepted, name)
+	}
 }

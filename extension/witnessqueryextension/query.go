@@ -23,7 +23,8 @@ import (
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
-	maxParameter = 4096 // bytes of a value
+	maxParameter = 4096     // bytes of a value
+	maxCursor    = 64 << 10 // bytes of a cursor, which has the names of what a page ends with
 )
 
 // query reads the query parameters of a call. Its errors are problems that name the parameter.
@@ -53,8 +54,12 @@ func parseQuery(raw string, parameters, ignored []string) (*query, error) {
 			return nil, badRequest(name + ": is given more than once")
 		}
 		for _, value := range values[name] {
-			if len(value) > maxParameter {
-				return nil, badRequest(fmt.Sprintf("%s: is longer than %d bytes", name, maxParameter))
+			most := maxParameter
+			if name == "cursor" {
+				most = maxCursor
+			}
+			if len(value) > most {
+				return nil, badRequest(fmt.Sprintf("%s: is longer than %d bytes", name, most))
 			}
 		}
 	}

@@ -50,6 +50,10 @@ func (a *api) getScore(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	others, err := matches.OtherVersions(c.Context(), a.store)
+	if err != nil {
+		return answer{}, err
+	}
 	coverage, err := a.cover(c, evidence.OwnOf(&f, matches), now.Add(-evidence.ScoreSpan), now, now)
 	if err != nil {
 		return answer{}, err
@@ -59,6 +63,9 @@ func (a *api) getScore(c *call) (answer, error) {
 		FindingID: c.finding, AsOf: now, Observed: summary.Hits > 0,
 		Score: result.Score, Band: result.Band, BandWhy: result.BandWhy, Factors: append([]score.Factor{}, result.Factors...),
 		Model: score.Model, ConfigDigest: a.weights.Digest(),
+	}
+	if why := others.Why(); why != "" {
+		body.BandWhy += "; " + why
 	}
 	body.Coverage, body.CoverageFactors = coverage.Number()
 	body.NotProbeable = ofFinding(coverage.NotProbeable())

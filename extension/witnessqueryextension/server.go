@@ -67,6 +67,7 @@ type call struct {
 	now           time.Time // UTC; the parameter now, where that is taken
 	replayed      bool      // now is that parameter
 	entry         *entry
+	held          int64       // bytes of its body
 	header        http.Header // of the answer
 	connection    *http.ResponseController
 }
@@ -163,12 +164,15 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, route: route.template, path: map[string]string{}, now: a.now().UTC(), entry: entryOf(r.Context()),
 		header: w.Header(), connection: http.NewResponseController(w)}
 	c.principal, c.authenticated = storage.PrincipalFrom(r.Context())
-	c.entry.authenticated = c.authenticated
+	c.entry.principal, c.entry.authenticated = c.principal, c.authenticated
 	if p := a.refuseCaller(w.Header(), route, c); p != nil {
 		write(w, p)
 		return
 	}
-	defer a.limits.leave(c.principal, c.authenticated)
+	defer func() {
+		a.limits.release(c.principal, c.authenticated, c.held)
+		a.limits.leave(c.principal, c.authenticated)
+	}()
 	answer, err := a.answer(route, c, path)
 	if err != nil {
 		write(w, a.problemOf(err, route.template))
@@ -281,12 +285,13 @@ func (a *api) refuse(w http.ResponseWriter, _ *http.Request, _ string, status in
 func (a *api) guard(next http.Handler, hosts, origins []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		template, writes := notFound, false
-		if matched, _ := match(r.URL.EscapedPath()); len(matched) > 0 {
+		entry := &entry{}
+		if matched, path := match(r.URL.EscapedPath()); len(matched) > 0 {
+			entry.finding, _ = url.PathUnescape(path["findingId"])
 			template = matched[0].template
 			at := slices.IndexFunc(matched, func(route *route) bool { return route.method == r.Method })
 			writes = at >= 0 && matched[at].role != roleRead
 		}
-		entry := &entry{}
 		r = r.WithContext(context.WithValue(r.Context(), entryKey{}, entry))
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		defer func() {

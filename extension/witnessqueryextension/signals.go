@@ -36,7 +36,7 @@ func (a *api) postSignals(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := readJSON(c)
+	body, err := a.readJSON(c)
 	if err != nil {
 		return answer{}, err
 	}

@@ -44,7 +44,7 @@ func (a *api) postTraces(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := readJSON(c)
+	body, err := a.readJSON(c)
 	if err != nil {
 		return answer{}, err
 	}
@@ -160,6 +160,8 @@ type summary struct {
 	Hosts              int           `json:"hosts"`
 	FirstSeen          *time.Time    `json:"firstSeen"`
 	LastSeen           *time.Time    `json:"lastSeen"`
+	// OtherVersions is in none of the others.
+	OtherVersions evidence.OtherVersions `json:"otherVersions"`
 }
 
 type assuranceHits struct {
@@ -350,6 +352,10 @@ func (a *api) getTraces(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	others, err := matches.OtherVersions(c.Context(), a.store)
+	if err != nil {
+		return answer{}, err
+	}
 	page, err := matches.Witnesses(c.Context(), a.store, query)
 	if err != nil {
 		return answer{}, err
@@ -360,7 +366,7 @@ func (a *api) getTraces(c *call) (answer, error) {
 		}
 	}
 	body := traces{
-		FindingID: c.finding, AsOf: now, Summary: summaryOf(matches, &total),
+		FindingID: c.finding, AsOf: now, Summary: summaryOf(matches, &total, others),
 		Traces: make([]trace, 0, len(page.Witnesses)), Contradictions: []struct{}{},
 	}
 	for i := range page.Witnesses {
@@ -396,11 +402,12 @@ func (a *api) getTraces(c *call) (answer, error) {
 	return answer{http.StatusOK, body}, nil
 }
 
-func summaryOf(matches *evidence.Matches, s *storage.Summary) summary {
+func summaryOf(matches *evidence.Matches, s *storage.Summary, others evidence.OtherVersions) summary {
 	return summary{
 		Observed: s.Hits > 0, TotalHits: s.Hits,
 		ByAssurance: assuranceHits{s.ByAssurance[witness.Measured], s.ByAssurance[witness.Asserted]},
 		ByKind:      hitsByKind(s.ByKind), UniquePaths: s.Witnesses, DirectPathObserved: matches.DirectPathObserved(s),
 		Containers: s.Containers, Hosts: s.Hosts, FirstSeen: when(s.FirstSeen), LastSeen: when(s.LastSeen),
+		OtherVersions: others,
 	}
 }

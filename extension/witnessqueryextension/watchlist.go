@@ -28,17 +28,19 @@ const (
 // watchLists remembers the lists of tenants, so that agents can poll: a list is made anew when the API changes findings,
 // and when it is older than maxWatchListAge, for findings that others change.
 type watchLists struct {
-	mutex sync.Mutex // held while a list is made: others wait for it
+	mutex sync.Mutex
 	lists *lru.Cache[string, *watchListOf]
 }
 
+// watchListOf is the list of a tenant.
 type watchListOf struct {
+	mutex sync.Mutex // held while it is made: others of the tenant wait for it, and no other tenant does
+	made  time.Time  // zero before
 	*watchlist.List
 	digest string
-	made   time.Time
 }
 
-// forget has the list of a tenant made anew.
+// forget has the list of a tenant made anew, also where one is being made.
 func (w *watchLists) forget(tenant string) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -47,8 +49,8 @@ func (w *watchLists) forget(tenant string) {
 	}
 }
 
-// of returns the list of a tenant.
-func (w *watchLists) of(ctx context.Context, store storage.Reader, tenant string, now time.Time) (*watchListOf, error) {
+// slot is where the list of a tenant is kept.
+func (w *watchLists) slot(tenant string) (*watchListOf, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if w.lists == nil {
@@ -57,16 +59,31 @@ func (w *watchLists) of(ctx context.Context, store storage.Reader, tenant string
 			return nil, err
 		}
 	}
-	if l, known := w.lists.Get(tenant); known && now.Sub(l.made) < maxWatchListAge && !now.Before(l.made) {
-		return l, nil
+	l, known := w.lists.Get(tenant)
+	if !known {
+		l = &watchListOf{}
+		w.lists.Add(tenant, l)
+	}
+	return l, nil
+}
+
+// of returns the list of a tenant and its digest.
+func (w *watchLists) of(ctx context.Context, store storage.Reader, tenant string, now time.Time) (*watchlist.List, string, error) {
+	l, err := w.slot(tenant)
+	if err != nil {
+		return nil, "", err
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if !l.made.IsZero() && now.Sub(l.made) < maxWatchListAge && !now.Before(l.made) {
+		return l.List, l.digest, nil
 	}
 	list, err := storage.WatchList(ctx, store, tenant)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	l := &watchListOf{list, list.Digest(), now}
-	w.lists.Add(tenant, l)
-	return l, nil
+	l.List, l.digest, l.made = list, list.Digest(), now
+	return l.List, l.digest, nil
 }
 
 // watched is a page of a watch list.
@@ -91,12 +108,12 @@ func (a *api) getWatchList(c *call) (answer, error) {
 	if after != nil && json.Unmarshal([]byte(after.ID), &last) != nil {
 		return answer{}, badRequest("cursor: was not made by this call with these parameters")
 	}
-	list, err := a.watchLists.of(c.Context(), a.store, c.principal.Tenant, a.now())
+	list, digest, err := a.watchLists.of(c.Context(), a.store, c.principal.Tenant, a.now())
 	if err != nil {
 		return answer{}, err
 	}
 	// All that an answer depends on, but for the parameters, is the list.
-	tag := `"` + list.digest + `"`
+	tag := `"` + digest + `"`
 	c.header.Set("ETag", tag)
 	c.header.Set("Cache-Control", "private, no-cache")
 	if matchesTag(c.Header.Values("If-None-Match"), tag) {

@@ -1,6 +1,7 @@
 package witnessqueryextension
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/internal/watchlist"
 	"github.com/otelcol-witness/otelcol-witness/storage"
+	"github.com/otelcol-witness/otelcol-witness/storage/none"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -128,4 +130,41 @@ func BenchmarkWatchList(b *testing.B) {
 	}
 	b.Run("made anew", func(b *testing.B) { ask(b, true) })
 	b.Run("remembered", func(b *testing.B) { ask(b, false) })
+}
+
+// stuck is a storage that does not answer one tenant.
+type stuck struct {
+	none.Storage
+	asked, answer chan struct{}
+}
+
+func (s stuck) Findings(_ context.Context, tenant string, _ storage.FindingQuery) (storage.FindingPage, error) {
+	if tenant == "stuck" {
+		s.asked <- struct{}{}
+		<-s.answer
+	}
+	return storage.FindingPage{}, nil
+}
+
+// While the list of one tenant is read, others are answered, and the tenant itself can put findings.
+func TestWatchListsOfTenantsWaitForNoOther(t *testing.T) {
+	store := stuck{asked: make(chan struct{}), answer: make(chan struct{})}
+	s := newServer(t, store)
+	ask := func(tenant, method, target, body string) int {
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		return s.send(as(r, tenant, "ann")).Code
+	}
+	first := make(chan int, 1)
+	go func() { first <- ask("stuck", http.MethodGet, watchPath, "") }()
+	<-store.asked
+	assert.Equal(t, http.StatusOK, ask("other", http.MethodGet, watchPath, ""))
+	assert.Equal(t, http.StatusCreated, ask("stuck", http.MethodPut, "/api/v1/findings/x", `{}`))
+	second := make(chan int, 1)
+	go func() { second <- ask("stuck", http.MethodGet, watchPath, "") }()
+	<-store.asked // anew: what was read before is from before the PUT
+	close(store.answer)
+	assert.Equal(t, http.StatusOK, <-first)
+	assert.Equal(t, http.StatusOK, <-second)
+	assert.Equal(t, http.StatusOK, ask("stuck", http.MethodGet, watchPath, ""), "it is remembered")
 }

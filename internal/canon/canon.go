@@ -84,6 +84,15 @@ func New(config Config) (*Canonicalizer, error) {
 	return c, nil
 }
 
+// Pseudonym names a text in a log without telling it: the same under the same key, and another for each kind of text.
+// Empty for the empty text. None is that of an identity, and no text can choose its own.
+func (c *Canonicalizer) Pseudonym(kind, text string) string {
+	if text == "" {
+		return ""
+	}
+	return privacy.Pseudonym(c.key, kind+"\x00"+text)
+}
+
 // Logs makes logs canonical, in place. Applied twice it changes nothing more. Records of events outside the model are
 // kept, with the attributes of the model. A runtime.observation whose witness id was right gets the id of what it has
 // become; one whose id was wrong stays wrong.

@@ -51,3 +51,17 @@ func TestKeyErrorsNameNoPath(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, "given", config.HMACKey)
 }
+
+func TestPseudonym(t *testing.T) {
+	c, err := New(Config{Identities: IdentitiesKeep, Arguments: ArgumentsDrop, HMACKey: "0123456789abcdef"})
+	require.NoError(t, err)
+	assert.Equal(t, "h:0ff01ba8291f8a2a", c.Pseudonym("finding", "GO-2023-1988"), "as the README of the API has it computed")
+	for name, other := range map[string][2]string{
+		"another text": {"finding", "GO-2023-1989"}, "another kind": {"tenant", "GO-2023-1988"}, "a pseudonym as text": {"finding", "h:0123456789abcdef"},
+	} {
+		got := c.Pseudonym(other[0], other[1])
+		assert.Regexp(t, "^h:[0-9a-f]{16}$", got, name)
+		assert.NotContains(t, []string{"h:0ff01ba8291f8a2a", other[1]}, got, name)
+	}
+	assert.Empty(t, c.Pseudonym("tenant", ""))
+}

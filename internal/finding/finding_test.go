@@ -39,6 +39,45 @@ func symbols(component string, list ...witness.SymbolRef) *witness.Finding {
 	return &witness.Finding{ID: "F", Component: component, Symbols: list}
 }
 
+func TestOutsideRange(t *testing.T) {
+	render := witness.Frame{Language: "go", Package: "golang.org/x/net/html", Member: "Render"}
+	of := func(member, version string) witness.Frame {
+		f := render
+		f.Member, f.Component = member, netPURL+version
+		return f
+	}
+	for _, test := range []struct {
+		name     string
+		frame    witness.Frame
+		artifact witness.Artifact
+		named    bool
+		level    Level
+		version  string
+	}{
+		{"function", of("Render", "@v0.20.0"), witness.Artifact{}, false, LevelFunction, "v0.20.0"},
+		{"another function of the package", of("Parse", "@v0.20.0"), witness.Artifact{}, false, LevelPackage, "v0.20.0"},
+		{"version of the artifact", render, witness.Artifact{PURL: netPURL + "@v0.14.0"}, false, LevelFunction, "v0.14.0"},
+		{"in the range", of("Render", "@v0.12.0"), witness.Artifact{}, false, "", ""},
+		{"version unknown", of("Render", ""), witness.Artifact{}, false, "", ""},
+		{"another component", witness.Frame{Language: "go", Package: "html", Member: "Render", Component: "pkg:golang/a.b/c@v9.0.0"}, witness.Artifact{}, true, "", ""},
+		{"another module's version", render, witness.Artifact{PURL: "pkg:golang/a.b/c@v9.0.0"}, false, "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m, version, ok := OutsideRange(goFinding(), witness.KindCall, &test.frame, &test.artifact, test.named)
+			assert.Equal(t, test.level != "", ok)
+			assert.Equal(t, test.level, m.Level)
+			assert.Equal(t, test.version, version)
+			if ok {
+				assert.Equal(t, VersionUnaffected, m.Version)
+				_, counts := Of(goFinding(), witness.KindCall, &test.frame, &test.artifact, test.named)
+				assert.False(t, counts)
+			}
+		})
+	}
+	_, _, ok := OutsideRange(goFinding(), witness.KindCall, nil, nil, false)
+	assert.False(t, ok)
+}
+
 func TestOf(t *testing.T) {
 	render := witness.Frame{Language: "go", Package: "golang.org/x/net/html", Member: "Render", Component: netPURL + "@v0.12.0"}
 	with := func(change func(*witness.Frame)) witness.Frame {

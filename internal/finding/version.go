@@ -51,6 +51,29 @@ func versionState(f *witness.Finding, c *component) VersionState {
 	return state
 }
 
+// OutsideRange is Of for evidence of a version that is known to be outside of what the finding says is affected: how it
+// would answer the finding were it not for its version, and that version. What tells the version is a claim of the file or
+// its package, so this is worth telling, and neither evidence nor a verdict.
+func OutsideRange(f *witness.Finding, kind witness.Kind, frame *witness.Frame, artifact *witness.Artifact, named bool) (m Match, version string, ok bool) {
+	if frame == nil {
+		frame = &witness.Frame{}
+	}
+	if artifact == nil {
+		artifact = &witness.Artifact{}
+	}
+	c := componentOf(f, frame, artifact)
+	if versionState(f, &c) != VersionUnaffected {
+		return Match{}, "", false
+	}
+	whatever := *f
+	whatever.Affected, whatever.Versions = nil, nil
+	if m, ok = Of(&whatever, kind, frame, artifact, named); !ok {
+		return Match{}, "", false
+	}
+	m.Version = VersionUnaffected
+	return m, c.version, true
+}
+
 // scheme is how versions of an ecosystem are read and ordered.
 type scheme struct {
 	parse   func(string) (string, bool)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -318,56 +319,128 @@ func TestBadEventsLoseNoNeighbour(t *testing.T) {
 	assert.Equal(t, map[string]uint64{"A call": 2}, next.hits())
 }
 
-func TestPassedOn(t *testing.T) {
-	others := []event{
-		{name: semconv.EventObservation}, {name: semconv.EventCoverage}, {name: semconv.EventLoss}, {name: semconv.EventStatus},
-		{name: semconv.EventContainment}, {name: semconv.EventExit}, {name: semconv.EventConnect}, {name: "somebody.else"}, {name: ""},
+// dress sets all that resources, scopes and records can have beside what events are read from.
+func dress(logs plog.Logs) plog.Logs {
+	number := uint64(0)
+	fill := func(m pcommon.Map) uint32 {
+		number++
+		m.PutStr("somebody.text", fmt.Sprint("value ", number))
+		m.PutEmptyBytes("somebody.bytes").Append(0, 0xff, byte(number))
+		list := m.PutEmptySlice("somebody.list")
+		list.AppendEmpty().SetDouble(0.5)
+		list.AppendEmpty().SetEmptyMap().PutBool("inner", true)
+		m.PutEmpty("somebody.nothing")
+		return uint32(number)
 	}
-	for i := range others {
-		others[i].put = func(r plog.LogRecord) {
-			r.Body().SetStr(fmt.Sprint("record ", i))
-			if others[i].name == "" {
-				r.SetEventName("")
+	for i := range logs.ResourceLogs().Len() {
+		resource := logs.ResourceLogs().At(i)
+		resource.SetSchemaUrl(fmt.Sprint("https://schema.example/resource/", i))
+		resource.Resource().SetDroppedAttributesCount(fill(resource.Resource().Attributes()))
+		for j := range resource.ScopeLogs().Len() {
+			scope := resource.ScopeLogs().At(j)
+			scope.SetSchemaUrl(fmt.Sprint("https://schema.example/scope/", i, j))
+			scope.Scope().SetName(fmt.Sprint("scope ", i, j))
+			scope.Scope().SetVersion("v1")
+			scope.Scope().SetDroppedAttributesCount(fill(scope.Scope().Attributes()))
+			for k := range scope.LogRecords().Len() {
+				r := scope.LogRecords().At(k)
+				r.SetDroppedAttributesCount(fill(r.Attributes()))
+				r.Body().SetEmptyMap().PutInt("record", int64(number))
+				r.SetObservedTimestamp(pcommon.Timestamp(number))
+				r.SetSeverityNumber(plog.SeverityNumberWarn)
+				r.SetSeverityText("warn")
+				r.SetFlags(plog.DefaultLogRecordFlags.WithIsSampled(true))
+				r.SetTraceID(pcommon.TraceID{1, byte(number)})
+				r.SetSpanID(pcommon.SpanID{2, byte(number)})
 			}
 		}
 	}
-	mixed := append(append([]event{{at: noon, symbol: "A"}}, others...), event{at: noon, symbol: "A"})
-	for name, test := range map[string]struct {
-		events []event
-		mode   string
-		want   int
+	return logs
+}
+
+// together puts what is in the given logs into as many resources, each with all records in the scopes of the first.
+func together(all ...plog.Logs) plog.Logs {
+	out := plog.NewLogs()
+	for _, logs := range all {
+		resource := out.ResourceLogs().AppendEmpty()
+		for i := range logs.ResourceLogs().Len() {
+			from := logs.ResourceLogs().At(i)
+			if i == 0 {
+				from.Resource().CopyTo(resource.Resource())
+			}
+			scope := from.ScopeLogs().At(0)
+			if i%3 == 0 {
+				to := resource.ScopeLogs().AppendEmpty()
+				scope.Scope().CopyTo(to.Scope())
+			}
+			scope.LogRecords().MoveAndAppendTo(resource.ScopeLogs().At(i / 3).LogRecords())
+		}
+	}
+	return out
+}
+
+// What is passed on is passed on as it came: whole records in their scopes and resources, without those that are counted
+// and what has none left.
+func TestPassedOn(t *testing.T) {
+	others := []event{
+		{name: semconv.EventObservation}, {name: semconv.EventCoverage}, {name: semconv.EventLoss}, {name: semconv.EventStatus},
+		{name: semconv.EventContainment}, {name: semconv.EventExit}, {name: semconv.EventConnect}, {name: "somebody.else"},
+		{put: func(r plog.LogRecord) { r.SetEventName("") }},
+	}
+	counted := []event{
+		{at: noon, symbol: "A"}, {name: semconv.EventExec, at: noon, symbol: "x"}, {name: semconv.EventLoad, at: noon, symbol: "x"},
+		{name: semconv.EventSample, at: noon, symbol: "A"}, {name: semconv.EventKernel, at: noon, symbol: "k"},
+	}
+	mixed := func() plog.Logs {
+		return together(logsOf(counted...), logsOf(append(slices.Clone(counted), others...)...), logsOf(others...),
+			logsOf(others[0], counted[0], others[1], counted[1], counted[2], counted[3], others[2]))
+	}
+	for _, test := range []struct {
+		name string
+		logs plog.Logs
+		mode string
+		want int // records
 	}{
-		"only others": {others[1:2], eventsDrop, 1},
-		"drop":        {mixed, eventsDrop, len(others)},
-		"keep":        {mixed, eventsKeep, len(mixed)},
-		"only events": {mixed[:1], eventsDrop, 0},
+		{"only others", logsOf(others...), eventsDrop, len(others)},
+		{"drop", mixed(), eventsDrop, 2*len(others) + 3},
+		{"drop, one to each scope", logsOf(append(slices.Clone(counted), others...)...), eventsDrop, len(others)},
+		{"keep", mixed(), eventsKeep, 2*len(counted) + 2*len(others) + 7},
+		{"only events", logsOf(counted...), eventsDrop, 0},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
+			encode := func(logs plog.Logs) string {
+				encoded, err := (&plog.JSONMarshaler{}).MarshalLogs(logs)
+				require.NoError(t, err)
+				return string(encoded)
+			}
+			logs := dress(test.logs)
+			want := plog.NewLogs()
+			logs.CopyTo(want)
+			before := encode(logs)
+			if test.mode == eventsDrop {
+				names := []string{semconv.EventCall, semconv.EventExec, semconv.EventLoad, semconv.EventSample, semconv.EventKernel}
+				want.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
+					resource.ScopeLogs().RemoveIf(func(scope plog.ScopeLogs) bool {
+						scope.LogRecords().RemoveIf(func(r plog.LogRecord) bool { return slices.Contains(names, r.EventName()) })
+						return scope.LogRecords().Len() == 0
+					})
+					return resource.ScopeLogs().Len() == 0
+				})
+			}
+			require.Equal(t, test.want, want.LogRecordCount())
 			var got []string
-			next := &recorder{do: func(logs plog.Logs) {
-				for i := range logs.ResourceLogs().Len() {
-					records := logs.ResourceLogs().At(i).ScopeLogs().At(0).LogRecords()
-					for j := range records.Len() {
-						r := records.At(j)
-						if r.EventName() == semconv.EventObservation && r.Body().Type() == pcommon.ValueTypeEmpty {
-							continue // our own
-						}
-						host, _ := logs.ResourceLogs().At(i).Resource().Attributes().Get(semconv.HostName)
-						assert.Equal(t, "node-1", host.Str())
-						got = append(got, r.EventName()+r.Body().AsString())
-					}
-				}
-			}}
+			next := &recorder{do: func(logs plog.Logs) { got = append(got, encode(logs)) }}
 			p := start(t, next, nil, func(c *Config) { c.Events = test.mode })
-			logs := logsOf(test.events...)
-			before := plog.NewLogs()
-			logs.CopyTo(before)
-			before.MarkReadOnly()
 			logs.MarkReadOnly()
 			require.NoError(t, p.ConsumeLogs(context.Background(), logs))
+			if test.want == 0 {
+				assert.Empty(t, got)
+			} else {
+				require.Len(t, got, 1, "what is counted is told later")
+				assert.Equal(t, encode(want), got[0])
+			}
 			stop(t, p)
-			assert.Len(t, got, test.want)
-			assert.Equal(t, before, logs)
+			assert.Equal(t, before, encode(logs))
 		})
 	}
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,8 @@ import (
 // processKey is the process of a row: workload, instance, module and origin.
 type processKey [4]int64
 
-const positionFormat = "%016x%016x%016x%016x"
+// processNames are the names of a process, but for its origin.
+const processNames = "w.namespace, w.controller, w.container, w.image, i.host, i.pod, i.container, m.build_id, m.sha256, m.path"
 
 // errEnough ends a query early.
 var errEnough = errors.New("enough rows")
@@ -23,42 +25,50 @@ var errEnough = errors.New("enough rows")
 // Containment implements storage.ContainmentReader.
 func (s *Storage) Containment(ctx context.Context, tenant string, query storage.ContainmentQuery) (page storage.ContainmentPage, err error) {
 	err = s.view(ctx, "containment", tenant, func(v *snapshot) error {
-		// Names are looked up once for all rows: rows are many for each process, and reading columns is what takes time.
-		statement := `SELECT c.workload, c.instance, c.module, c.origin, c.signal, c.source, c.value, c.assurance, c.observed
-FROM containment c WHERE c.tenant = ?`
-		args := []any{v.tenant}
-		if query.After != "" {
-			after, ok := parsePosition(query.After)
-			if !ok {
-				return storage.ErrPosition
-			}
-			statement += " AND (c.workload, c.instance, c.module, c.origin) > (?,?,?,?)"
-			args = append(args, after[0], after[1], after[2], after[3])
-		}
+		// Processes are in the order of their names, whatever order they came in. Names are looked up once for all rows: rows
+		// are many for each process, and reading columns is what takes time.
+		selected, args := "", []any(nil)
 		if len(query.Workloads) > 0 || len(query.Matching) > 0 {
 			workloads, err := v.matching(query.Workloads, query.Matching)
 			if err != nil {
 				return err
 			}
-			statement += " AND c.workload IN (SELECT value FROM json_each(?))"
+			selected += " AND c.workload IN (SELECT value FROM json_each(?))"
 			args = append(args, list(workloads))
 		}
 		if len(query.Hosts) > 0 {
-			statement += " AND c.instance IN (SELECT id FROM instance WHERE host IN (SELECT value FROM json_each(?)))"
+			selected += " AND c.instance IN (SELECT id FROM instance WHERE host IN (SELECT value FROM json_each(?)))"
 			args = append(args, list(query.Hosts))
 		}
 		if !query.From.IsZero() {
-			statement += " AND c.observed >= ?"
+			selected += " AND c.observed >= ?"
 			args = append(args, nanoseconds(query.From))
 		}
 		if !query.To.IsZero() {
-			statement += " AND c.observed < ?"
+			selected += " AND c.observed < ?"
 			args = append(args, nanoseconds(query.To))
 		}
-		statement += " ORDER BY c.workload, c.instance, c.module, c.origin, c.signal, c.source"
+		behind, limit := "", limitOf(query.Limit)
+		all := append([]any{v.tenant}, args...)
+		if query.After != "" {
+			after, ok := parsePosition(query.After)
+			if !ok {
+				return storage.ErrPosition
+			}
+			behind = `WHERE (` + processNames + `, p.origin) > (?,?,?,?,?,?,?,?,?,?,?)`
+			all = append(all, after.values()...)
+		}
+		all = append(append(all, limit+1, v.tenant), args...)
+		statement := `WITH process AS (SELECT DISTINCT c.workload, c.instance, c.module, c.origin FROM containment c WHERE c.tenant = ?` + selected + `),
+page AS MATERIALIZED (SELECT p.*, row_number() OVER (ORDER BY ` + processNames + `, p.origin) AS place
+  FROM process p JOIN workload w ON w.id = p.workload JOIN instance i ON i.id = p.instance JOIN module m ON m.id = p.module ` + behind + `
+  ORDER BY place LIMIT ?)
+SELECT c.workload, c.instance, c.module, c.origin, c.signal, c.source, c.value, c.assurance, c.observed
+FROM page CROSS JOIN containment c ON c.tenant = ? AND (c.workload, c.instance, c.module, c.origin) = (page.workload, page.instance, page.module, page.origin)` + selected + `
+ORDER BY page.place, c.signal, c.source`
 		var keys []processKey
-		limit := limitOf(query.Limit)
-		err := v.each(statement, args, func(rows *sql.Rows) error {
+		more := false
+		err := v.each(statement, all, func(rows *sql.Rows) error {
 			var key processKey
 			var signal witness.Signal
 			var value string
@@ -68,8 +78,7 @@ FROM containment c WHERE c.tenant = ?`
 			}
 			if n := len(keys); n == 0 || key != keys[n-1] {
 				if n == limit {
-					last := keys[n-1]
-					page.Next = fmt.Sprintf(positionFormat, last[0], last[1], last[2], last[3])
+					more = true
 					return errEnough
 				}
 				keys = append(keys, key)
@@ -86,7 +95,11 @@ FROM containment c WHERE c.tenant = ?`
 		if err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
-		return v.nameProcesses(keys, page.Containment)
+		if err := v.nameProcesses(keys, page.Containment); err != nil || !more {
+			return err
+		}
+		page.Next = positionOf(&page.Containment[limit-1], keys[limit-1][3])
+		return nil
 	})
 	if err != nil {
 		return storage.ContainmentPage{}, err
@@ -129,9 +142,36 @@ func (v *snapshot) nameProcesses(keys []processKey, containment []witness.Contai
 	return nil
 }
 
-func parsePosition(text string) (at processKey, ok bool) {
-	n, err := fmt.Sscanf(text, positionFormat, &at[0], &at[1], &at[2], &at[3])
-	return at, err == nil && n == len(at) && fmt.Sprintf(positionFormat, at[0], at[1], at[2], at[3]) == text
+// position is the names of a process, as a cursor has them: the same in every database that knows it.
+type position struct {
+	Names  [10]string
+	Origin int64
+}
+
+func positionOf(c *witness.Containment, origin int64) string {
+	w, i, m := &c.Workload, &c.Instance, &c.Executable
+	text, err := json.Marshal(position{[10]string{
+		w.Namespace, w.Controller, w.Container, w.Image, i.Host, i.Pod, i.Container, m.BuildID, m.SHA256, m.Path,
+	}, origin})
+	if err != nil { // texts only
+		return ""
+	}
+	return string(text)
+}
+
+func parsePosition(text string) (at position, ok bool) {
+	if json.Unmarshal([]byte(text), &at) != nil {
+		return at, false
+	}
+	again, err := json.Marshal(at)
+	return at, err == nil && string(again) == text
+}
+
+func (p *position) values() (values []any) {
+	for _, name := range p.Names {
+		values = append(values, name)
+	}
+	return append(values, p.Origin)
 }
 
 // matching returns the rows of workloads that are one of the first, or have what one of the second has.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -33,14 +34,19 @@ func (s *Storage) Coverage(ctx context.Context, tenant string, query storage.Cov
 	}
 	records, ok := s.coverage.choose(tenant, from, to, query.Hosts, limit)
 	s.leave()
-	if ok {
-		return records, nil
+	var err error
+	if !ok {
+		err = s.view(ctx, "coverage", tenant, func(v *snapshot) error {
+			tracks, err := readTracks(ctx, v.tx, "t.tenant = ? AND r.start < ? AND (t.form = 4 OR r.end >= ?)", v.tenant, to, from)
+			records = chooseCoverage(tracks, tenant, from, to, query.Hosts, limit)
+			return err
+		})
 	}
-	err := s.view(ctx, "coverage", tenant, func(v *snapshot) error {
-		tracks, err := readTracks(ctx, v.tx, "t.tenant = ? AND r.start < ? AND (t.form = 4 OR r.end >= ?)", v.tenant, to, from)
-		records = chooseCoverage(tracks, tenant, from, to, query.Hosts, limit)
-		return err
-	})
+	for i := range records {
+		if !query.Received {
+			records[i].Received = time.Time{}
+		}
+	}
 	return records, err
 }
 
@@ -97,7 +103,7 @@ WHERE t.id IN (SELECT r.topic FROM coverage_run r JOIN coverage_topic t ON t.id 
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	read, err := from.QueryContext(ctx, `SELECT r.topic, r.start, r.end, r.state, r.reason, r.interval, r.watched, r.seen, r.least_watched, r.least_seen, r.lost
+	read, err := from.QueryContext(ctx, `SELECT r.topic, r.start, r.end, r.state, r.reason, r.interval, r.watched, r.seen, r.least_watched, r.least_seen, r.lost, r.received
 FROM coverage_topic t CROSS JOIN coverage_run r ON r.topic = t.id WHERE `+where+" ORDER BY r.topic, r.start, r.end, r.state", args...)
 	if err != nil {
 		return nil, err
@@ -106,7 +112,7 @@ FROM coverage_topic t CROSS JOIN coverage_run r ON r.topic = t.id WHERE `+where+
 	for read.Next() {
 		var topic int64
 		var r run
-		if err := read.Scan(&topic, &r.start, &r.end, &r.state, &r.reason, &r.interval, &r.watched, &r.seen, &r.leastWatched, &r.leastSeen, &r.lost); err != nil {
+		if err := read.Scan(&topic, &r.start, &r.end, &r.state, &r.reason, &r.interval, &r.watched, &r.seen, &r.leastWatched, &r.leastSeen, &r.lost, &r.received); err != nil {
 			return nil, err
 		}
 		tracks[topic].runs = append(tracks[topic].runs, r)
@@ -184,9 +190,9 @@ func (w *writer) prepareCoverage(ctx context.Context, conn *sql.Conn) error {
 	}{
 		{&w.findTopic, "SELECT id FROM coverage_topic WHERE (" + topicColumns + ") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.addTopic, "INSERT INTO coverage_topic (" + topicColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
-		{&w.nearRuns, `SELECT start, end, interval, watched, seen, least_watched, least_seen FROM coverage_run
+		{&w.nearRuns, `SELECT start, end, interval, watched, seen, least_watched, least_seen, received FROM coverage_run
 WHERE topic = ? AND start >= ? AND start <= ? AND start < ? ORDER BY start DESC`},
-		{&w.findRun, "SELECT reason, interval, watched, seen, least_watched, least_seen, lost FROM coverage_run WHERE topic = ? AND start = ? AND end = ? AND state = ?"},
+		{&w.findRun, "SELECT reason, interval, watched, seen, least_watched, least_seen, lost, received FROM coverage_run WHERE topic = ? AND start = ? AND end = ? AND state = ?"},
 		{&w.putRun, "INSERT OR REPLACE INTO coverage_run VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 		{&w.dropRun, "DELETE FROM coverage_run WHERE topic = ? AND start = ? AND end = ? AND state = ?"},
 		{&w.findCoverageDay, "SELECT rows FROM coverage_day WHERE tenant = ? AND source = ? AND day = ?"},
@@ -230,6 +236,7 @@ func (w *coverageWrite) record(c *witness.Coverage) error {
 	}
 	form := formOf(c)
 	whole := runOf(c)
+	whole.received = w.now().UnixNano()
 	parts := []run{whole}
 	if form == formHeartbeat || form == formUnknown {
 		parts = whole.weeks()
@@ -315,7 +322,7 @@ func (w *coverageWrite) near(topic int64, r run) (near []run, err error) {
 	defer rows.Close() //nolint:errcheck // its error is that of Err
 	for rows.Next() {
 		var other run
-		if err := rows.Scan(&other.start, &other.end, &other.interval, &other.watched, &other.seen, &other.leastWatched, &other.leastSeen); err != nil {
+		if err := rows.Scan(&other.start, &other.end, &other.interval, &other.watched, &other.seen, &other.leastWatched, &other.leastSeen, &other.received); err != nil {
 			return nil, err
 		}
 		if other.end < r.start {
@@ -330,7 +337,7 @@ func (w *coverageWrite) near(topic int64, r run) (near []run, err error) {
 func (w *coverageWrite) keep(topic, source int64, c *witness.Coverage, r run) error {
 	known := r
 	err := w.findRun.QueryRowContext(context.Background(), topic, r.start, r.end, r.state).Scan(&known.reason, &known.interval,
-		&known.watched, &known.seen, &known.leastWatched, &known.leastSeen, &known.lost)
+		&known.watched, &known.seen, &known.leastWatched, &known.leastSeen, &known.lost, &known.received)
 	if errors.Is(err, sql.ErrNoRows) {
 		return w.replace(topic, source, c, nil, r)
 	}
@@ -355,7 +362,7 @@ func (w *coverageWrite) replace(topic, source int64, c *witness.Coverage, old []
 		}
 	}
 	if err := execute(w.putRun, topic, r.start, r.end, r.state, r.reason, r.interval, r.watched, r.seen, r.leastWatched, r.leastSeen, r.lost,
-		w.now().UnixNano(), w.principal); err != nil {
+		r.received, w.principal); err != nil {
 		return err
 	}
 	w.changes = append(w.changes, change{topic, newTrack(w.tenantName, c), old, []run{r}})

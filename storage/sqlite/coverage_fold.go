@@ -44,6 +44,7 @@ type run struct {
 	watched, seen           int64
 	leastWatched, leastSeen int64
 	lost                    int64
+	received                int64
 }
 
 // runOf is the row that a record would be alone.
@@ -89,6 +90,12 @@ func join(a, b run) run {
 	if lessShare(&b, &a) {
 		joined.leastWatched, joined.leastSeen = b.leastWatched, b.leastSeen
 	}
+	switch {
+	case a.end == b.end:
+		joined.received = min(a.received, b.received) // what comes again was known
+	case a.end < b.end:
+		joined.received = b.received
+	}
 	joined.lost = max(a.lost, b.lost)
 	joined.reason = max(a.reason, b.reason)
 	return joined
@@ -119,6 +126,6 @@ func (r *run) record(topic *witness.Coverage) witness.Coverage {
 		c.LeastWatched, c.LeastSeen = uint64(r.leastWatched), uint64(r.leastSeen) //nolint:gosec // not negative
 	}
 	c.Lost = uint64(r.lost) //nolint:gosec // not negative
-	c.StatusState, c.StatusReason = r.state, r.reason
+	c.StatusState, c.StatusReason, c.Received = r.state, r.reason, timeOf(r.received)
 	return c
 }

@@ -54,6 +54,9 @@ type Source struct {
 	ProcessesSeen    uint64 `json:"processesSeen"`
 	LeastWatched     uint64 `json:"leastWatched"`
 	LeastSeen        uint64 `json:"leastSeen"`
+	// Skew is from the End of the last heartbeat, by the source's clock, until that was stored, by the storage's: delay and
+	// the difference of the clocks. Nil where nobody knows when it was stored, or wants to.
+	Skew *float64 `json:"skewSeconds"`
 
 	last time.Time // end of the last heartbeat
 }
@@ -236,6 +239,11 @@ func (s *Source) add(r *witness.Coverage) {
 		s.last, s.Source = r.End.UTC(), r.Source
 		s.Interval = interval(r).Seconds()
 		s.ProcessesWatched, s.ProcessesSeen = r.ProcessesWatched, r.ProcessesSeen
+		s.Skew = nil
+		if !r.Received.IsZero() {
+			skew := r.Received.Sub(r.End).Round(time.Millisecond).Seconds()
+			s.Skew = &skew
+		}
 	}
 	watched, seen := r.LeastWatched, r.LeastSeen
 	if seen == 0 {

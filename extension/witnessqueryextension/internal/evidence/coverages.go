@@ -29,6 +29,13 @@ type Coverages struct {
 	lock    sync.Mutex
 	kept    map[coverageKey]*keptCoverage
 	records int
+	// postures are those of tenants of whom nobody watched in the last day, and that many records say so.
+	postures map[string]keptPosture
+}
+
+type keptPosture struct {
+	made    time.Time
+	posture Posture
 }
 
 // coverageKey is a time that was asked for: an absolute one, or one that ends now.
@@ -48,7 +55,7 @@ type keptCoverage struct {
 	from, to, now time.Time
 }
 
-// Cover is CoverOwn. exact wants nothing that was kept.
+// Cover is CoverOwn, and tells the skew of sources. exact wants neither what was kept nor what depends on when it was stored.
 func (c *Coverages) Cover(ctx context.Context, reader storage.Reader, tenant string, own *Own, from, to, now time.Time, exact bool) (*Coverage, error) {
 	if exact {
 		return CoverOwn(ctx, reader, tenant, own, from, to, now)
@@ -59,7 +66,7 @@ func (c *Coverages) Cover(ctx context.Context, reader storage.Reader, tenant str
 	}
 	k := c.find(key)
 	if k == nil {
-		records, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: to, Limit: MaxCoverage})
+		records, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: to, Limit: MaxCoverage, Received: true})
 		if err != nil {
 			return nil, err
 		}
@@ -123,15 +130,39 @@ func (c *Coverages) Collect(ctx context.Context, reader storage.Reader, tenant s
 	if collection.Posture != PostureNone {
 		return collection, covered, nil
 	}
+	collection.Posture, err = c.before(ctx, reader, tenant, now, exact)
+	return collection, covered, err
+}
+
+// before tells PostureStopped from PostureNone: whether there was a heartbeat at any time. It is kept as coverage is.
+func (c *Coverages) before(ctx context.Context, reader storage.Reader, tenant string, now time.Time, exact bool) (Posture, error) {
+	c.lock.Lock()
+	kept, known := c.postures[tenant]
+	c.lock.Unlock()
+	if known && !exact && time.Since(kept.made) < coverageAge {
+		return kept.posture, nil
+	}
+	posture, read := PostureNone, 0
 	for _, from := range []time.Time{now.Add(-ScoreSpan), {}} { // storages answer soonest what is not long ago
 		before, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: now, Limit: MaxCoverage})
 		if err != nil {
-			return Collection{}, nil, err
+			return "", err
 		}
+		read += len(before)
 		if slices.ContainsFunc(before, func(r witness.Coverage) bool { return len(r.Kinds) > 0 }) {
-			collection.Posture = PostureStopped
+			posture = PostureStopped
 			break
 		}
 	}
-	return collection, covered, nil
+	if exact || read <= coverageFew {
+		return posture, nil
+	}
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	maps.DeleteFunc(c.postures, func(_ string, k keptPosture) bool { return time.Since(k.made) >= coverageAge })
+	if c.postures == nil {
+		c.postures = map[string]keptPosture{}
+	}
+	c.postures[tenant] = keptPosture{time.Now(), posture}
+	return posture, nil
 }

@@ -67,3 +67,51 @@ func TestCoverageIsKeptWhereThereIsMuch(t *testing.T) {
 		})
 	}
 }
+
+// never is coverage of which nothing is in the last day.
+type never struct {
+	asked
+	until time.Time
+}
+
+func (n never) Coverage(ctx context.Context, tenant string, query storage.CoverageQuery) ([]witness.Coverage, error) {
+	records, err := n.asked.Coverage(ctx, tenant, query)
+	if query.From.Equal(n.until.Add(-24 * time.Hour)) {
+		return nil, err
+	}
+	return records, err
+}
+
+// Whether there ever was a heartbeat is looked up once a second where it takes long.
+func TestPostureIsKeptWhereThereIsMuch(t *testing.T) {
+	states := make([]witness.Coverage, 0, coverageFew+1)
+	for i := range coverageFew + 1 {
+		states = append(states, hookOf(witness.About{}, "attached", fmt.Sprint(i), ago(3*24*60)))
+	}
+	beats := append([]witness.Coverage{beat("node-1", ago(3*24*60), ago(3*24*60-1))}, states...)
+	for _, test := range []struct {
+		name    string
+		records []witness.Coverage
+		exact   bool
+		want    int32 // readings of two calls
+		posture Posture
+	}{
+		{"few", states[:7], false, 6, PostureNone},
+		{"many", states, false, 4, PostureNone},
+		{"many, stopped", beats, false, 3, PostureStopped},
+		{"many, at a time that is told", states, true, 6, PostureNone},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			reader, kept := never{asked{records: test.records, times: &atomic.Int32{}}, now}, Coverages{}
+			for range 2 {
+				collection, _, err := kept.Collect(t.Context(), reader, "", nil, now, test.exact)
+				require.NoError(t, err)
+				assert.Equal(t, test.posture, collection.Posture)
+			}
+			assert.Equal(t, test.want, reader.times.Load())
+			_, _, err := kept.Collect(t.Context(), never{asked{records: nil, times: reader.times}, now}, "another", nil, now, test.exact)
+			require.NoError(t, err)
+			assert.Equal(t, test.want+3, reader.times.Load(), "another tenant")
+		})
+	}
+}

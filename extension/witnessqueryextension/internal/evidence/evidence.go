@@ -49,6 +49,7 @@ type Matches struct {
 	filter   storage.Filter
 	// candidates is how many subjects were looked at.
 	candidates int
+	others     others
 }
 
 // Match looks up what answers a question.
@@ -93,6 +94,8 @@ func match(q *Question, subjects []storage.Subject) *Matches {
 		}
 		if subject.own != nil || subject.claimed != nil {
 			m.subjects[s.ID] = subject
+		} else {
+			m.others.add(q, s)
 		}
 	}
 	return m

@@ -1,28 +1,42 @@
 package evidence
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/otelcol-witness/otelcol-witness/snapshot"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// Evidence is what a snapshot keeps of what was summed up: the subjects with hits, by id, and how many were looked at.
+// Evidence is what a snapshot keeps of what was summed up: the subjects with hits, and how many were looked at. Subjects
+// are numbered in the order of what they say: their ids in storage depend on what came first.
 func (m *Matches) Evidence(summary *storage.Summary) (subjects []snapshot.Subject, candidates int) {
+	type said struct {
+		snapshot.Subject
+		text string
+	}
+	var all []said
 	for id, total := range summary.BySubject {
 		s, ok := m.subjects[id]
 		if !ok || total.Hits == 0 {
 			continue
 		}
-		subjects = append(subjects, snapshot.Subject{
-			ID: id, Kind: s.Kind, Frame: s.Frame, Artifact: s.Artifact, Named: s.Named,
+		subject := snapshot.Subject{
+			Kind: s.Kind, Frame: s.Frame, Artifact: s.Artifact, Named: s.Named,
 			Total: snapshot.Total{
 				Hits: total.Hits, Measured: total.Measured, Hosts: total.Hosts, Images: total.Images,
-				FirstSeen: total.FirstSeen, LastSeen: total.LastSeen, LastMeasured: total.LastMeasured,
+				FirstSeen: total.FirstSeen.UTC(), LastSeen: total.LastSeen.UTC(), LastMeasured: total.LastMeasured.UTC(),
 			},
-		})
+		}
+		all = append(all, said{subject, fmt.Sprintf("%+v", subject)})
+	}
+	slices.SortFunc(all, func(a, b said) int { return strings.Compare(a.text, b.text) })
+	for i := range all {
+		all[i].ID = fmt.Sprintf("%08d", i)
+		subjects = append(subjects, all[i].Subject)
 	}
 	return subjects, m.candidates
 }

@@ -151,7 +151,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.WitnessQueryLimitedRequests, err = builder.meter.Int64Counter(
 		"otelcol_witness_query_limited_requests",
-		metric.WithDescription("Requests that were refused because the caller asked too often or too many were being answered (`limit`, rate or concurrency) [Alpha]"),
+		metric.WithDescription("Requests that were refused because the caller asked too often, or too many were being answered or too much of them was held (`limit`, one of rate, concurrency and bodies) [Alpha]"),
 		metric.WithUnit("{request}"),
 	)
 	errs = errors.Join(errs, err)

@@ -115,7 +115,7 @@ func AssertEqualWitnessQueryImportedFindings(t *testing.T, tt *componenttest.Tel
 func AssertEqualWitnessQueryLimitedRequests(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_witness_query_limited_requests",
-		Description: "Requests that were refused because the caller asked too often or too many were being answered (`limit`, rate or concurrency) [Alpha]",
+		Description: "Requests that were refused because the caller asked too often, or too many were being answered or too much of them was held (`limit`, one of rate, concurrency and bodies) [Alpha]",
 		Unit:        "{request}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
