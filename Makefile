@@ -18,13 +18,31 @@ help: ## List the targets
 build: ## Build bin/otelcol-witness
 	go build -trimpath -ldflags '-s -w' -o $(BINARY) ./otelcol-dev
 
+# The capabilities that the ebpf receiver needs, as bits of CapEff: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON.
+CAPABILITIES = $$((0x$$(awk '/^CapEff:/ {print $$2}' /proc/self/status 2>/dev/null || echo 0)))
+
 .PHONY: run
-run: build ## Replay a real capture and serve its evidence until Ctrl-C
+run: build ## Replay a real capture, watch this host if allowed to, and serve the evidence until Ctrl-C
 	@echo "API      http://$${WITNESS_API_ENDPOINT:-localhost:8686}/api/v1/findings"
 	@echo "OpenAPI  http://$${WITNESS_API_ENDPOINT:-localhost:8686}/api/v1/openapi.json"
 	@echo "health   http://$${WITNESS_HEALTH_ENDPOINT:-localhost:13133}"
 	@echo "metrics  http://localhost:8888/metrics"
-	@exec $(BINARY) --config config/replay.yaml
+	@held=$(CAPABILITIES); missing=; \
+	if [ $$((held >> 21 & 1)) = 0 ]; then \
+	  [ $$((held >> 39 & 1)) = 1 ] || missing="$$missing CAP_BPF"; [ $$((held >> 38 & 1)) = 1 ] || missing="$$missing CAP_PERFMON"; \
+	fi; \
+	if [ -z "$$missing" ]; then \
+	  echo "This host is watched by eBPF, beside the replay."; \
+	  TETRAGON_EXPORT_FILE=$${TETRAGON_EXPORT_FILE:-testdata/tetragon/linger.export.jsonl.gz} WITNESS_FINDINGS=$${WITNESS_FINDINGS:-testdata/findings} \
+	  exec $(BINARY) --config config/local.yaml --config "yaml:receivers::tetragon::file::replay: true" --config "yaml:processors::hot_symbol::flush_interval: 1s"; \
+	else \
+	  echo "This host is not watched, only the capture is replayed: this takes$$missing."; \
+	  exec $(BINARY) --config config/replay.yaml; \
+	fi
+
+.PHONY: demo
+demo: build ## Call a vulnerable function of a server on loopback, and show the evidence (as root)
+	@go run ./demo
 
 .PHONY: test
 test: ## Run all tests with the race detector; the long ones of the storage without it

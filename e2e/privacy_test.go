@@ -223,7 +223,7 @@ func TestNoCanaryLeaves(t *testing.T) {
 			if test.private != nil {
 				posting = "hmac"
 			}
-			c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file}, "local.yaml", test.config,
+			c := newCollector(t, map[string]string{"TETRAGON_EXPORT_FILE": file}, "local.yaml", withoutHost, test.config,
 				"yaml:extensions::witness_query::canonicalization::identities: "+posting,
 				"yaml:exporters::file::path: "+out, "yaml:service::pipelines::logs::exporters: [witness, file]",
 				"yaml:processors::hot_symbol: {events: keep, flush_interval: 500ms, allowed_lateness: 8760h}").start()

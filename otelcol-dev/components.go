@@ -20,6 +20,7 @@ import (
 	buildcorrelationprocessor "github.com/otelcol-witness/otelcol-witness/processor/buildcorrelationprocessor"
 	canonicalizationprocessor "github.com/otelcol-witness/otelcol-witness/processor/canonicalizationprocessor"
 	hotsymbolprocessor "github.com/otelcol-witness/otelcol-witness/processor/hotsymbolprocessor"
+	ebpfreceiver "github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver"
 	tetragonreceiver "github.com/otelcol-witness/otelcol-witness/receiver/tetragonreceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/connector"
@@ -89,6 +90,7 @@ func components() (otelcol.Factories, error) {
 	})
 
 	factories.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](
+		ebpfreceiver.NewFactory(),
 		tetragonreceiver.NewFactory(),
 		otlpreceiver.NewFactory(),
 	)
@@ -96,6 +98,7 @@ func components() (otelcol.Factories, error) {
 		return otelcol.Factories{}, err
 	}
 	factories.ReceiverModules = makeModulesMap(factories.Receivers, map[component.Type]string{
+		ebpfreceiver.NewFactory().Type():     "github.com/otelcol-witness/otelcol-witness v0.0.0",
 		tetragonreceiver.NewFactory().Type(): "github.com/otelcol-witness/otelcol-witness v0.0.0",
 		otlpreceiver.NewFactory().Type():     "go.opentelemetry.io/collector/receiver/otlpreceiver v0.161.0",
 	})

@@ -253,13 +253,28 @@ type Probe struct {
 // Attachment are probes of a file.
 type Attachment struct{ links []link.Link }
 
-// Close detaches. A process can still be in a program when it returns.
+// closeTimeout is how long Close waits.
+const closeTimeout = 2 * time.Second
+
+// Close detaches: no call is counted that begins after it returned. The kernel then waits until no process is in a program
+// any more, which can take many seconds on a busy or an idle host; Close does not wait for more than two of them.
 func (a *Attachment) Close() error {
-	var errs []error
-	for _, l := range a.links {
-		errs = append(errs, l.Close())
+	closed := make(chan error, 1)
+	go func() {
+		var errs []error
+		for _, l := range a.links {
+			errs = append(errs, l.Close())
+		}
+		closed <- errors.Join(errs...)
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return nil
 	}
-	return errors.Join(errs...)
 }
 
 // Attach probes an open file, all or nothing. PrepareCalls must have been called.
@@ -350,16 +365,22 @@ type Event struct {
 	Cut    bool
 }
 
-// Read returns the next event. It waits until there is one, or until Interrupt or Close (os.ErrDeadlineExceeded, os.ErrClosed).
+// Read returns the next event. It waits until there is one; after Stop it returns those that are there, and then ErrStopped.
 func (k *Kernel) Read() (Event, error) {
 	if err := k.ring.ReadInto(&k.record); err != nil {
+		if errors.Is(err, ringbuf.ErrFlushed) {
+			err = ErrStopped
+		}
 		return Event{}, err
 	}
 	return decode(k.record.RawSample)
 }
 
-// Interrupt ends Read at a time; the zero time never does.
-func (k *Kernel) Interrupt(at time.Time) { k.ring.SetDeadline(at) }
+// ErrStopped is what Read returns after Stop.
+var ErrStopped = errors.New("reading was stopped")
+
+// Stop ends Read.
+func (k *Kernel) Stop() error { return k.ring.Flush() }
 
 var errEvent = errors.New("an event of the kernel has another size than this program knows")
 

@@ -39,7 +39,7 @@ func open(t testing.TB, o Options) *Kernel {
 // until reads events until done says so.
 func until(t testing.TB, k *Kernel, done func(Event) bool) {
 	t.Helper()
-	k.Interrupt(time.Now().Add(20 * time.Second))
+	k.ring.SetDeadline(time.Now().Add(20 * time.Second))
 	for {
 		e, err := k.Read()
 		require.NoError(t, err)
@@ -222,10 +222,10 @@ func TestLossIsExact(t *testing.T) {
 	assert.Equal(t, counts.HitsLost, of)
 
 	read := uint64(0)
-	k.Interrupt(time.Now().Add(100 * time.Millisecond))
+	require.NoError(t, k.Stop())
 	for {
 		if _, err := k.Read(); err != nil {
-			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.ErrorIs(t, err, ErrStopped)
 			break
 		}
 		read++
@@ -246,10 +246,10 @@ func TestFullRing(t *testing.T) {
 	assert.Positive(t, before.ProcessesLost)
 	assert.GreaterOrEqual(t, before.Submitted+before.ProcessesLost, uint64(3*processes))
 	read := uint64(0)
-	k.Interrupt(time.Now().Add(200 * time.Millisecond))
+	require.NoError(t, k.Stop())
 	for {
 		if _, err := k.Read(); err != nil {
-			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.ErrorIs(t, err, ErrStopped)
 			break
 		}
 		read++
@@ -257,6 +257,19 @@ func TestFullRing(t *testing.T) {
 	after, err := k.Counts()
 	require.NoError(t, err)
 	assert.Equal(t, after.Submitted, read)
+}
+
+// Reading ends although nothing happens.
+func TestStop(t *testing.T) {
+	k := open(t, Options{})
+	ended := make(chan error)
+	go func() {
+		_, err := k.Read()
+		ended <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	require.NoError(t, k.Stop())
+	require.ErrorIs(t, <-ended, ErrStopped)
 }
 
 func TestMapped(t *testing.T) {

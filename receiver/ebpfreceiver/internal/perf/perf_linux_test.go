@@ -30,7 +30,9 @@ func open(t testing.TB, o Options) *Reader {
 func collect(t testing.TB, r *Reader, do func()) (all []Record) {
 	t.Helper()
 	ended := make(chan error)
-	go func() { ended <- r.Read(func(record Record) { all = append(all, record) }, func() { t.Error("a bad record") }) }()
+	go func() {
+		ended <- r.Read(func(record Record) { all = append(all, record) }, func() { t.Error("a bad record") })
+	}()
 	do()
 	time.Sleep(2 * pollEvery)
 	r.Interrupt()

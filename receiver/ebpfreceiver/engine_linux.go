@@ -1,0 +1,519 @@
+package ebpfreceiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
+	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
+	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
+	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
+	"github.com/otelcol-witness/otelcol-witness/internal/symbolize"
+	"github.com/otelcol-witness/otelcol-witness/internal/watchlist"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/perf"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// engine turns what the kernel tells into records. One goroutine runs it; two others only read from the kernel.
+type engine struct {
+	config   *Config
+	receiver *ebpfReceiver
+	logger   *zap.Logger
+	kernel   *bpf.Kernel
+	list     watchlist.Provider // nil without
+	host     string
+
+	proc   *procfs.FS
+	boot   string
+	self   uint32
+	booted time.Time
+
+	processes   *processes
+	files       *simplelru.LRU[bpf.FileID, *file]
+	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
+	loads       map[load]struct{}         // told in this interval
+	early       map[uint32][]perf.Mapping // of processes that were not told yet, by pid
+	symbols     *symbolize.Cache[procfs.FileID]
+	wanted      *wanted
+	listDigest  string
+	probedFiles map[bpf.FileID]*file
+	probes      map[uint32]*probe
+	nextID      uint32
+	freeIDs     []uint32
+	counted     map[bpf.HitKey]counted
+	stacks      map[bpf.HitKey]stack
+	drained     time.Duration
+	cost        map[probepoint.Cost]time.Duration
+	callHook    string // empty: functions cannot be counted
+
+	ledger *ledger
+	batch  *delivery.Batch[place]
+	size   int // records in the batch
+	source string
+	kinds  []witness.Kind
+
+	// What was counted since it was last reported.
+	seen, refused, dropped, unnamed int64
+	events, evictions               map[string]int64
+	total                           struct {
+		hits  uint64
+		share float64
+	}
+}
+
+// message is what one of the readers read.
+type message struct {
+	event  *bpf.Event
+	record *perf.Record
+	bad    bool
+}
+
+// costs are what a probe costs a call, by instruction: measured on virtual machines, where exceptions are dear.
+var costs = map[probepoint.Cost]time.Duration{
+	probepoint.Nop5: 700 * time.Nanosecond, probepoint.Emulated: time.Microsecond, probepoint.SingleStep: 10 * time.Microsecond,
+}
+
+func (e *engine) prepare(name string) error {
+	e.source = name
+	e.proc = procfs.New("/proc")
+	boot, err := e.proc.BootID()
+	if err != nil {
+		return fmt.Errorf("who runs cannot be told: %w", err)
+	}
+	if err := firstPIDNamespace(); err != nil {
+		return err
+	}
+	e.boot, e.self = boot, uint32(os.Getpid()) //nolint:gosec // pids have 22 bits
+	e.setClock()
+	e.events, e.evictions = map[string]int64{}, map[string]int64{}
+	e.processes = newProcesses(e.config.Limits.Processes, func() { e.evictions["processes"]++ })
+	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
+	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
+	e.early = map[uint32][]perf.Mapping{}
+	e.loads, e.probedFiles, e.probes = map[load]struct{}{}, map[bpf.FileID]*file{}, map[uint32]*probe{}
+	e.counted, e.stacks, e.cost = map[bpf.HitKey]counted{}, map[bpf.HitKey]stack{}, costs
+	e.symbols = symbolize.New[procfs.FileID](symbolize.Options{})
+	e.wanted = newWanted(0, &e.config.Probes, nil)
+	e.ledger = newLedger(name, e.config.Interval, e.now)
+	e.newBatch()
+	return nil
+}
+
+// firstPIDNamespace makes sure that /proc numbers processes as the kernel does.
+func firstPIDNamespace() error {
+	const first = "pid:[4026531836]"
+	if link, err := os.Readlink("/proc/self/ns/pid"); err != nil || link != first {
+		return errors.New("the ebpf receiver must run in the pid namespace of the host")
+	}
+	return nil
+}
+
+func (e *engine) now() time.Time { return time.Now().UTC() }
+
+// setClock finds out when the host was booted, by the clock of now.
+func (e *engine) setClock() {
+	var sinceBoot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err == nil {
+		e.booted = e.now().Add(-time.Duration(sinceBoot.Nano()))
+	}
+}
+
+func (e *engine) sinceBoot() time.Duration { return e.now().Sub(e.booted) }
+
+// run watches until ctx ends.
+func (e *engine) run(ctx context.Context) {
+	messages := make(chan message, 1024)
+	readers, stop := e.watch(messages)
+	tick := time.NewTicker(e.config.Interval)
+	defer tick.Stop()
+	flush := time.NewTicker(e.config.Batch.FlushInterval)
+	defer flush.Stop()
+	e.seed()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case m := <-messages:
+			e.take(&m)
+			if e.size >= e.config.Batch.MaxEvents {
+				e.flush(ctx)
+			}
+		case <-tick.C:
+			e.beat(ctx)
+			e.flush(ctx)
+		case <-flush.C:
+			e.flush(ctx)
+		}
+	}
+	stop()
+	go func() { readers.Wait(); close(messages) }()
+	for m := range messages {
+		e.take(&m)
+	}
+	e.finish()
+}
+
+// watch attaches the hooks of the signals that are asked for, and begins to read. stop ends reading.
+func (e *engine) watch(messages chan<- message) (readers *sync.WaitGroup, stop func()) {
+	s := &e.config.Signals
+	readers = &sync.WaitGroup{}
+	if used := e.hook(targetExec, e.kernel.WatchProcesses); used != "" && s.Exec {
+		e.kinds = append(e.kinds, witness.KindExec)
+	}
+	if s.Connect {
+		e.hook(targetConnect, e.kernel.WatchConnects)
+	}
+	if s.Call {
+		e.callHook = e.hook(targetCall, e.kernel.PrepareCalls)
+	}
+	stopPerf := func() {}
+	reader, err := perf.Open(perf.Options{Frequency: s.SampleFrequency})
+	if err != nil {
+		e.status(targetLoad+"/perf", witness.About{}, witness.StateUnavailable, reasonOf(err))
+	} else {
+		e.receiver.perf = reader
+		e.status(targetLoad+"/perf", witness.About{}, witness.StateAttached, "")
+		if s.Load {
+			e.kinds = append(e.kinds, witness.KindLoad)
+		}
+		if s.SampleFrequency > 0 {
+			e.kinds = append(e.kinds, witness.KindSample)
+		}
+		readers.Go(func() {
+			if err := reader.Read(func(r perf.Record) { messages <- message{record: &r} }, func() { messages <- message{bad: true} }); err != nil {
+				e.logger.Error("Perf events cannot be read any more", zap.Error(delivery.Presentable(err)))
+			}
+		})
+		stopPerf = reader.Interrupt
+	}
+	readers.Go(func() {
+		for {
+			event, err := e.kernel.Read()
+			switch {
+			case err == nil:
+				messages <- message{event: &event}
+			case errors.Is(err, bpf.ErrStopped), errors.Is(err, fs.ErrClosed):
+				return
+			default:
+				messages <- message{bad: true}
+			}
+		}
+	})
+	return readers, func() {
+		stopPerf()
+		if err := e.kernel.Stop(); err != nil {
+			e.logger.Error("Reading the events of the kernel could not be stopped", zap.Error(delivery.Presentable(err)))
+		}
+	}
+}
+
+// hook attaches, and tells what became of each way to do so.
+func (e *engine) hook(target string, attach func() (string, []bpf.Refusal)) string {
+	used, refused := attach()
+	for _, r := range refused {
+		e.logger.Info("The kernel refuses a hook", zap.String("signal", target), zap.String("hook", r.Hook), zap.Error(delivery.Presentable(r.Err)))
+		e.status(target+"/"+r.Hook, witness.About{}, witness.StateRefused, reasonOf(r.Err))
+	}
+	if used != "" {
+		e.status(target+"/"+used, witness.About{}, witness.StateAttached, "")
+	} else {
+		e.status(target, witness.About{}, witness.StateUnavailable, "no_hook")
+	}
+	return used
+}
+
+// reasonOf is why the kernel refuses something, in few words.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "not_permitted"
+	case errors.Is(err, unix.EINVAL):
+		return "invalid"
+	default:
+		return "not_supported"
+	}
+}
+
+func (e *engine) status(target string, about witness.About, state, reason string) {
+	e.ledger.status(e.batch, target, about, state, reason)
+	e.size++
+}
+
+// record begins a record.
+func (e *engine) record(at place, event string, when time.Time) pcommon.Map {
+	record := e.batch.Records(at).AppendEmpty()
+	e.size++
+	record.SetEventName(event)
+	record.SetTimestamp(pcommon.NewTimestampFromTime(when))
+	record.SetObservedTimestamp(pcommon.NewTimestampFromTime(e.now()))
+	m := record.Attributes()
+	m.EnsureCapacity(20)
+	return m
+}
+
+// take takes account of what a reader read.
+func (e *engine) take(m *message) {
+	switch {
+	case m.bad:
+		e.ledger.miss(stageMalformed, 1)
+	case m.record != nil:
+		e.takeRecord(m.record)
+	default:
+		e.takeEvent(m.event)
+	}
+}
+
+func (e *engine) takeRecord(r *perf.Record) {
+	switch {
+	case r.Lost > 0:
+		e.ledger.miss(stageMappings, r.Lost)
+	case r.Mapping != nil:
+		e.events["mapping"]++
+		e.recorded(r.Mapping)
+	case r.Sample != nil:
+		e.events["sample"]++
+		e.sampled(r.Sample)
+	}
+}
+
+func (e *engine) takeEvent(event *bpf.Event) {
+	switch event.Type {
+	case bpf.EventExec:
+		e.events["exec"]++
+		e.executed(event)
+	case bpf.EventFork:
+		e.events["fork"]++
+		e.forked(event)
+	case bpf.EventExit:
+		e.events["exit"]++
+		e.exited(event)
+	case bpf.EventConnect:
+		e.events["connect"]++
+		e.connected(event)
+	case bpf.EventFirstHit:
+		e.events["first_hit"]++
+		e.firstHit(event)
+	default:
+		e.ledger.miss(stageMalformed, 1)
+	}
+}
+
+// seed takes account of what runs already.
+func (e *engine) seed() {
+	e.refreshWanted(context.Background())
+	now := e.now()
+	_, err := e.proc.Each(e.config.Limits.Processes, func(from *procfs.Process) bool {
+		if from.Kernel() || from.Ended() {
+			return true
+		}
+		id := bpf.Process{PID: uint32(from.ID().PID), Start: uint64(from.ID().Start)} //nolint:gosec // not negative
+		if e.processes.live[id.PID] != nil {
+			return true
+		}
+		p := &process{id: id}
+		_ = e.read(p, from) // its place is unknown then
+		e.processes.add(p)
+		e.seen++
+		e.contain(p, from)
+		e.tellExec(p, now, true)
+		return true
+	})
+	if err != nil {
+		e.logger.Warn("Not all processes could be listed", zap.Error(delivery.Presentable(err)))
+	}
+	if err := e.kernel.Mapped(func(m bpf.Mapping) {
+		if p := e.processes.live[m.Process.PID]; p != nil {
+			p.id.Start = m.Process.Start // exact
+			e.mapped(p, m.File, m.Start, "", e.sinceBoot())
+		}
+	}); err != nil {
+		e.logger.Warn("What is mapped already could not be listed", zap.Error(delivery.Presentable(err)))
+		e.status(targetLoad+"/iter", witness.About{}, witness.StateRefused, reasonOf(err))
+	}
+}
+
+// refreshWanted asks for the watch list, and looks again at the files that run when it has changed.
+func (e *engine) refreshWanted(ctx context.Context) {
+	if e.list == nil {
+		return
+	}
+	list, err := e.list.WatchList(ctx)
+	if err != nil {
+		e.logger.Warn("The watch list could not be read", zap.Error(delivery.Presentable(err)))
+		return
+	}
+	digest := list.Digest()
+	if digest == e.listDigest {
+		return
+	}
+	e.listDigest = digest
+	e.wanted = newWanted(e.wanted.version+1, &e.config.Probes, list)
+	for _, f := range e.probedFiles {
+		if slices.Equal(e.wanted.of(f.path, f.facts), f.probed.requests) {
+			f.wanted = e.wanted.version
+		} else {
+			e.unprobe(f)
+		}
+	}
+	if err := e.kernel.Mapped(func(m bpf.Mapping) {
+		if p := e.processes.live[m.Process.PID]; p != nil {
+			if f := e.fileOf(p, m.File, m.Start, ""); f != nil {
+				e.enterFile(p, f)
+			}
+		}
+	}); err != nil {
+		e.logger.Warn("What is mapped could not be listed", zap.Error(delivery.Presentable(err)))
+	}
+}
+
+// beat ends an interval.
+func (e *engine) beat(ctx context.Context) {
+	e.setClock()
+	now := e.now()
+	since := e.sinceBoot()
+	over := since - e.drained
+	first := e.drained == 0
+	e.drain(since)
+	if !first {
+		e.spend(now, over)
+	}
+	e.release(now)
+	if counts, err := e.kernel.Counts(); err == nil {
+		if counts.ProcessesLost != e.ledger.counts.ProcessesLost {
+			e.resync()
+		}
+		e.ledger.missed(counts)
+	}
+	kinds := slices.Clone(e.kinds)
+	if len(e.probedFiles) > 0 {
+		kinds = append(kinds, witness.KindCall)
+	}
+	files := make([]*file, 0, len(e.probedFiles))
+	for _, f := range e.probedFiles {
+		files = append(files, f)
+	}
+	slices.SortFunc(files, func(a, b *file) int { return strings.Compare(a.path, b.path) })
+	e.ledger.beat(e.batch, now, kinds, uint64(len(e.processes.live)), files)
+	e.size += 1 + len(files)
+	clear(e.loads)
+	for _, mappings := range e.early {
+		e.ledger.miss(stageUnresolved, uint64(len(mappings)))
+	}
+	clear(e.early)
+	e.refreshWanted(ctx)
+	e.report()
+}
+
+// resync forgets processes whose end was lost.
+func (e *engine) resync() {
+	for _, p := range e.processes.live {
+		from, err := e.proc.Find(e.procID(p.id))
+		if err == nil {
+			from.Close()
+			continue
+		}
+		e.processes.end(p)
+		e.leaveFiles(p)
+	}
+}
+
+// finish reads what was counted, takes everything out of the kernel, and offers what is in hand.
+func (e *engine) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	for _, f := range e.probedFiles {
+		for _, p := range f.probed.probes {
+			if p.group != nil {
+				e.detach(p.group)
+			}
+		}
+	}
+	e.beatLast()
+	e.flush(ctx)
+	for _, f := range e.probedFiles {
+		_ = f.probed.file.Close()
+	}
+	e.symbols.Close()
+	_ = e.proc.Close()
+}
+
+// beatLast is the heartbeat of a receiver that shuts down.
+func (e *engine) beatLast() {
+	e.drain(e.sinceBoot())
+	if counts, err := e.kernel.Counts(); err == nil {
+		e.ledger.missed(counts)
+	}
+	kinds := slices.Clone(e.kinds)
+	if len(e.probedFiles) > 0 {
+		kinds = append(kinds, witness.KindCall)
+	}
+	e.ledger.beat(e.batch, e.now(), kinds, uint64(len(e.processes.live)), nil)
+	e.report()
+}
+
+func (e *engine) newBatch() {
+	e.batch, e.size = delivery.NewBatch(metadata.ScopeName, e.source, e.put), 0
+}
+
+// flush hands the batch on. What the pipeline refuses for good is a loss; what it cannot take before ctx ends stays.
+func (e *engine) flush(ctx context.Context) {
+	n := e.batch.Logs.LogRecordCount()
+	if n == 0 {
+		return
+	}
+	refused, err := e.receiver.delivery.Deliver(ctx, e.batch.Logs)
+	if err != nil {
+		return
+	}
+	if refused != nil {
+		e.ledger.miss(stageRefused, uint64(n)) //nolint:gosec // not negative
+		e.logger.Error("The pipeline refused records for good", zap.Int("records", n), zap.Error(refused))
+	}
+	e.newBatch()
+}
+
+// report adds what was counted to the metrics.
+func (e *engine) report() {
+	ctx := context.Background()
+	t := e.receiver.telemetry
+	add := func(counter metric.Int64Counter, name string, values map[string]int64) {
+		for value, n := range values {
+			counter.Add(ctx, n, metric.WithAttributes(attribute.String(name, value)))
+		}
+		clear(values)
+	}
+	add(t.EbpfReceiverEvents, "type", e.events)
+	add(t.EbpfReceiverTableEvictions, "table", e.evictions)
+	add(t.EbpfReceiverLostEvents, "stage", e.ledger.lost)
+	t.EbpfReceiverDroppedFrames.Add(ctx, e.dropped, metric.WithAttributes(attribute.String("reason", "unmapped")))
+	t.EbpfReceiverHits.Add(ctx, int64(min(e.total.hits, 1<<62))) //nolint:gosec // in range
+	t.EbpfReceiverProbeCost.Record(ctx, e.total.share)
+	states := map[string]int64{witness.StateAttached: 0, witness.StateSuspended: 0, witness.StateRefused: e.refused}
+	for _, p := range e.probes {
+		switch {
+		case p.group != nil:
+			states[witness.StateAttached]++
+		case !p.suspended.IsZero():
+			states[witness.StateSuspended]++
+		}
+	}
+	for state, n := range states {
+		t.EbpfReceiverProbes.Record(ctx, n, metric.WithAttributes(attribute.String("state", state)))
+	}
+	e.dropped, e.total.hits = 0, 0
+}

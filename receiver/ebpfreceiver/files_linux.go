@@ -1,0 +1,195 @@
+package ebpfreceiver
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
+	"github.com/otelcol-witness/otelcol-witness/internal/elffile"
+	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/perf"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// file is one that was mapped executable, as the kernel tells files apart: containers that share a layer of an image share
+// its files.
+type file struct {
+	id      bpf.FileID
+	path    string // in the mount namespace of the process that had it mapped first
+	deleted bool
+	facts   *artifact.Facts // nil if it could not be read
+	symbols procfs.FileID   // by which its symbols are cached
+	// wanted is the version of what is wanted by which it was last looked at.
+	wanted int
+	probed *probed // its probes, if any
+}
+
+// inspect reads what a file says of itself, once for each content.
+func (e *engine) inspect(f *procfs.File) *artifact.Facts {
+	if facts, ok := e.facts.Get(f.ID); ok {
+		return facts
+	}
+	facts := &artifact.Facts{}
+	info, err := elffile.Read(f)
+	if err == nil {
+		facts.BuildID, facts.GoBuildID = info.BuildID, info.GoBuildID
+		if build, err := elffile.BuildInfo(f); err == nil {
+			facts.SetBuildInfo(build)
+		}
+	} else if !errors.Is(err, elffile.ErrNotELF) && !errors.Is(err, elffile.ErrLimit) {
+		return nil // it may be readable the next time
+	}
+	e.facts.Add(f.ID, facts)
+	return facts
+}
+
+// mapped takes account of a file that a process mapped executable.
+func (e *engine) mapped(p *process, id bpf.FileID, start uint64, path string, at time.Duration) {
+	f := e.fileOf(p, id, start, path)
+	if f == nil {
+		return
+	}
+	e.enterFile(p, f)
+	if e.config.Signals.Load {
+		e.tellLoad(p, f, e.wall(at))
+	}
+}
+
+// recorded takes account of a mapping that perf recorded.
+func (e *engine) recorded(m *perf.Mapping) {
+	p := e.processes.byPID(m.PID)
+	if p == nil { // the two readers do not wait for each other
+		if len(e.early) >= maxEarly || len(e.early[m.PID]) >= maxEarly {
+			e.ledger.miss(stageUnresolved, 1)
+			return
+		}
+		e.early[m.PID] = append(e.early[m.PID], *m)
+		return
+	}
+	if m.Time < p.executed-sameExec {
+		return // of what it ran before
+	}
+	e.mapped(p, bpf.FileID{Dev: m.Dev, Generation: m.Generation, Inode: m.Inode}, m.Start, m.Path, m.Time)
+}
+
+// maxEarly is how many processes' mappings wait for the start of the process to be told, and how many of one.
+const maxEarly = 1024
+
+// sameExec is how long before the end of an exec its files are mapped, at most.
+const sameExec = time.Second
+
+// fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
+func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
+	if f, ok := e.files.Get(id); ok {
+		e.want(f, nil, p)
+		return f
+	}
+	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1}
+	opened, err := e.open(p, start)
+	if err != nil && p.place == (place{}) && f.path != "" {
+		opened, err = openOnHost(f.path, id) // it has ended
+	}
+	if err == nil {
+		defer opened.Close()
+		f.path, f.deleted, f.symbols = opened.path, opened.deleted, opened.ID
+		f.facts = e.inspect(opened.File)
+	}
+	if f.path == "" {
+		return nil
+	}
+	e.files.Add(id, f)
+	if opened != nil {
+		e.want(f, opened.File, p)
+	}
+	return f
+}
+
+// opened is a file of a process.
+type opened struct {
+	*procfs.File
+	path    string
+	deleted bool
+}
+
+// open opens the file that a process has mapped at an address.
+func (e *engine) open(p *process, start uint64) (*opened, error) {
+	from, err := e.proc.Find(e.procID(p.id))
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	for m, err := range from.Mappings() {
+		if err != nil {
+			return nil, err
+		}
+		if m.Start != start {
+			continue
+		}
+		f, err := from.OpenMapping(m)
+		if err != nil {
+			return nil, err
+		}
+		return &opened{f, m.Path, m.Deleted}, nil
+	}
+	return nil, errNotMapped
+}
+
+// openOnHost opens a file of the host by its path, if that is the one that is meant.
+func openOnHost(path string, id bpf.FileID) (*opened, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return nil, err
+	}
+	same := func() bool {
+		return stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Ino == id.Inode && unix.Major(stat.Dev)<<20|unix.Minor(stat.Dev) == id.Dev
+	}
+	if !same() {
+		return nil, errNotMapped
+	}
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil || !same() {
+		return nil, errors.Join(errNotMapped, f.Close())
+	}
+	identity, err := procfs.Identify(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &opened{&procfs.File{File: f, ID: identity}, path, false}, nil
+}
+
+var errNotMapped = errors.New("nothing is mapped there any more")
+
+// load is a file that was told to be loaded in a place, in this interval.
+type load struct {
+	file bpf.FileID
+	at   place
+}
+
+// tellLoad writes a runtime.load record, once an interval for each file and place.
+func (e *engine) tellLoad(p *process, f *file, at time.Time) {
+	if _, told := e.loads[load{f.id, p.place}]; told {
+		return
+	}
+	if len(e.loads) >= e.config.Limits.Files {
+		clear(e.loads) // what is told twice is counted twice, which loads are
+	}
+	e.loads[load{f.id, p.place}] = struct{}{}
+	m := e.record(p.place, semconv.EventLoad, at)
+	e.putProcess(m, p)
+	witness.PutStack(m, witness.Frame{Module: moduleOf(f.path, f.facts)})
+}
+
+// newCache is a cache of a limited size that counts what it gives up.
+func newCache[K comparable, V any](limit int, evicted func(K, V)) *simplelru.LRU[K, V] {
+	cache, _ := simplelru.NewLRU(limit, evicted) // its only error is a size that is not positive, which Validate refuses
+	return cache
+}

@@ -1,0 +1,315 @@
+package ebpfreceiver
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
+	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// process is what is known of a process of the host.
+type process struct {
+	id       bpf.Process
+	parent   uint32 // pid
+	uid      uint32
+	path     string // of its executable, in its own mount namespace; empty if unknown
+	deleted  bool
+	facts    *artifact.Facts // of its executable, nil if unknown
+	place    place
+	origin   witness.Origin
+	executed time.Duration      // since boot; what was mapped before is gone
+	files    map[*file]struct{} // those with probes that it has mapped
+	// contained is what was last told of it.
+	contained string
+}
+
+// processes are those that live, and those that ended a short while ago: what they did before can still be told.
+type processes struct {
+	limit   int
+	live    map[uint32]*process
+	ended   [2]ended // since hits were last read, and before that
+	evicted func()
+}
+
+// ended are processes by what they are, and the last one with a pid.
+type ended struct {
+	all  map[bpf.Process]*process
+	last map[uint32]*process
+}
+
+func newEnded() ended { return ended{map[bpf.Process]*process{}, map[uint32]*process{}} }
+
+func newProcesses(limit int, evicted func()) *processes {
+	return &processes{limit: limit, live: map[uint32]*process{}, ended: [2]ended{newEnded(), newEnded()}, evicted: evicted}
+}
+
+// find returns a process, dead or alive.
+func (p *processes) find(id bpf.Process) *process {
+	if found := p.live[id.PID]; found != nil && found.id == id {
+		return found
+	}
+	if found := p.ended[0].all[id]; found != nil {
+		return found
+	}
+	return p.ended[1].all[id]
+}
+
+// hasEnded says whether a process ended a short while ago.
+func (p *processes) hasEnded(id bpf.Process) bool {
+	found := p.find(id)
+	return found != nil && p.live[id.PID] != found
+}
+
+// byPID is the process that has a pid, or had it last.
+func (p *processes) byPID(pid uint32) *process {
+	for _, in := range []map[uint32]*process{p.live, p.ended[0].last, p.ended[1].last} {
+		if found := in[pid]; found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// forget forgets those that ended before hits were last read.
+func (p *processes) forget() { p.ended = [2]ended{newEnded(), p.ended[0]} }
+
+// add adds a process. It returns the one that had its pid and whose end was missed. In a full table there is no room for it.
+func (p *processes) add(new *process) (missed *process) {
+	missed = p.live[new.id.PID]
+	switch {
+	case missed == nil && len(p.live) >= p.limit:
+		p.evicted()
+		return nil
+	case missed != nil && missed.id == new.id:
+		missed = nil // the same one, which executes something else
+	case missed != nil:
+		p.end(missed)
+	}
+	p.live[new.id.PID] = new
+	return missed
+}
+
+// end takes a process out of those that live.
+func (p *processes) end(of *process) {
+	if p.live[of.id.PID] == of {
+		delete(p.live, of.id.PID)
+	}
+	if len(p.ended[0].all) >= p.limit {
+		p.evicted()
+		return
+	}
+	p.ended[0].all[of.id], p.ended[0].last[of.id.PID] = of, of
+}
+
+// read fills in what /proc says. The error is one of where it runs: then it has probably ended meanwhile.
+func (e *engine) read(p *process, from *procfs.Process) error {
+	if exe, err := from.Executable(); err == nil {
+		p.path, p.deleted = exe.Path, exe.Deleted
+	}
+	if status, err := from.Status(); err == nil {
+		p.uid = status.EffectiveUser
+	}
+	p.parent = uint32(from.Parent()) //nolint:gosec // pids have 22 bits
+	at, err := from.Place()
+	p.place = placeOf(at)
+	p.origin = e.originOf(p)
+	if f, err := from.OpenExecutable(); err == nil {
+		p.facts = e.inspect(f)
+		_ = f.Close()
+	}
+	return err
+}
+
+// originOf says whose process it is: ours, or a workload's. Who put it into a container is not known.
+func (e *engine) originOf(p *process) witness.Origin {
+	switch {
+	case p.id.PID == e.self:
+		return witness.OriginSelf
+	case p.place.unknown:
+		return witness.OriginUnknown
+	default:
+		return witness.OriginWorkload
+	}
+}
+
+// remembered returns what is known of a process, from /proc if need be. It is never nil.
+func (e *engine) remembered(id bpf.Process) *process {
+	if p := e.processes.find(id); p != nil {
+		return p
+	}
+	p := &process{id: id, place: place{unknown: true}, origin: witness.OriginUnknown}
+	from, err := e.proc.Find(e.procID(id))
+	if err != nil {
+		return p // it has ended, and its start was missed
+	}
+	defer from.Close()
+	_ = e.read(p, from) // its place is unknown then
+	e.forgetProcess(e.processes.add(p))
+	return p
+}
+
+func (e *engine) procID(id bpf.Process) procfs.ID {
+	return procfs.ID{Boot: e.boot, PID: int(id.PID), Start: procfs.Start(id.Start)} //nolint:gosec // hundreds of years
+}
+
+// executed takes account of a process that begins to run a binary.
+func (e *engine) executed(event *bpf.Event) {
+	p := &process{
+		id: event.Process, parent: event.Parent.PID, uid: event.UID, executed: event.Time, origin: witness.OriginUnknown,
+		place: place{unknown: true},
+	}
+	from, gone := e.proc.Find(e.procID(p.id))
+	ended := gone
+	if gone == nil {
+		defer from.Close()
+		ended = e.read(p, from)
+	}
+	if ended != nil {
+		p.place = e.placeOfEnded(event.Cgroups[:], event.MountNamespace)
+		p.origin = e.originOf(p)
+	}
+	if p.path == "" && strings.HasPrefix(event.Filename, "/") && !strings.HasPrefix(event.Filename, "/proc/") && !strings.HasPrefix(event.Filename, "/dev/fd/") {
+		p.path = path.Clean(event.Filename)
+	}
+	p.uid = event.UID
+	if before := e.processes.find(p.id); before != nil {
+		e.leaveFiles(before) // what it had mapped is gone
+	}
+	e.forgetProcess(e.processes.add(p))
+	e.seen++
+	if gone == nil {
+		e.contain(p, from)
+	}
+	e.tellExec(p, e.wall(event.Time), false)
+	for _, m := range e.early[p.id.PID] {
+		e.recorded(&m)
+	}
+	delete(e.early, p.id.PID)
+}
+
+// tellExec writes a runtime.exec record.
+func (e *engine) tellExec(p *process, at time.Time, preexisting bool) {
+	if !e.config.Signals.Exec {
+		return
+	}
+	if p.path == "" && p.facts == nil {
+		e.ledger.miss(stageUnresolved, 1)
+		return
+	}
+	m := e.record(p.place, semconv.EventExec, at)
+	e.putProcess(m, p)
+	if preexisting {
+		m.PutBool(semconv.WitnessProcessPreexisting, true)
+	}
+	witness.PutStack(m, witness.Frame{Module: moduleOf(p.path, p.facts)})
+}
+
+func moduleOf(path string, facts *artifact.Facts) witness.Module {
+	m := witness.Module{Path: path}
+	if facts != nil {
+		m.BuildID = facts.BuildID
+	}
+	return m
+}
+
+// putProcess writes who it was.
+func (e *engine) putProcess(m pcommon.Map, p *process) {
+	m.PutInt(semconv.ProcessPID, int64(p.id.PID))
+	if p.parent != 0 {
+		m.PutInt(semconv.ProcessParentPID, int64(p.parent))
+	}
+	m.PutStr(semconv.ProcessCreationTime, e.wall(time.Duration(p.id.Start)).Format(time.RFC3339Nano)) //nolint:gosec // hundreds of years
+	m.PutStr(semconv.WitnessOrigin, string(p.origin))
+	m.PutInt(semconv.ProcessUserID, int64(p.uid))
+	if p.path != "" {
+		m.PutStr(semconv.ProcessExecutablePath, p.path)
+		m.PutStr(semconv.ProcessExecutableName, path.Base(p.path))
+	}
+	if p.deleted {
+		m.PutBool(semconv.WitnessModuleDeleted, true)
+	}
+	if p.facts != nil {
+		semconv.PutText(m, semconv.ProcessExecutableBuildIDGNU, p.facts.BuildID)
+		semconv.PutText(m, semconv.ProcessExecutableBuildIDGo, p.facts.GoBuildID)
+	}
+}
+
+// forked takes account of a child: it runs what its parent runs, until it executes something else. That is no exec.
+func (e *engine) forked(event *bpf.Event) {
+	parent := e.processes.find(event.Parent)
+	if parent == nil {
+		return // it is looked up when it does something
+	}
+	child := *parent
+	child.id, child.parent, child.uid = event.Process, event.Parent.PID, event.UID
+	child.origin = e.originOf(&child)
+	child.files, child.contained = nil, ""
+	e.forgetProcess(e.processes.add(&child))
+	for f := range parent.files {
+		e.enterFile(&child, f)
+	}
+	e.seen++
+}
+
+// exited takes account of the end of a process.
+func (e *engine) exited(event *bpf.Event) {
+	p := e.processes.find(event.Process)
+	if p == nil {
+		return
+	}
+	if e.config.Signals.Exec && (p.path != "" || p.facts != nil) {
+		m := e.record(p.place, semconv.EventExit, e.wall(event.Time))
+		e.putProcess(m, p)
+		if event.ExitCode&0x7f == 0 { // not by a signal
+			m.PutInt(semconv.ProcessExitCode, int64(event.ExitCode>>8&0xff))
+		}
+	}
+	e.processes.end(p)
+	e.forgetProcess(p)
+}
+
+// forgetProcess takes a process that ended out of what refers to it.
+func (e *engine) forgetProcess(p *process) {
+	if p != nil {
+		e.leaveFiles(p)
+	}
+}
+
+// connected takes account of an outbound connection.
+func (e *engine) connected(event *bpf.Event) {
+	p := e.remembered(event.Process)
+	m := e.record(p.place, semconv.EventConnect, e.wall(event.Time))
+	e.putProcess(m, p)
+}
+
+// contain tells what a process could reach, when it is not what was told last. How it got into its container also says
+// whose process it is.
+func (e *engine) contain(p *process, from *procfs.Process) {
+	if !e.config.Signals.Containment {
+		return
+	}
+	now := e.now()
+	signals := from.Containment(now)
+	var told strings.Builder
+	for i := range signals {
+		s := &signals[i]
+		if s.Name == witness.SignalEntry && slices.Equal(s.Values, []string{"injected"}) && p.origin == witness.OriginWorkload {
+			p.origin = witness.OriginInjected
+		}
+		told.WriteString(string(s.Name) + "=" + strings.Join(s.Values, ",") + ";")
+	}
+	if len(signals) == 0 || p.contained == told.String() {
+		return
+	}
+	p.contained = told.String()
+	c := witness.Containment{Executable: moduleOf(p.path, p.facts), Origin: p.origin, Signals: signals}
+	c.Put(e.batch.Records(p.place).AppendEmpty(), now)
+}
