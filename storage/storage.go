@@ -234,6 +234,8 @@ type Filter struct {
 	// Finding selects witnesses that traces named outright for it, besides those of Subjects. Of those that have none of
 	// Subjects, receivers are compared per witness.
 	Finding string
+	// FindingSubjects, if any, are the only ones whose witnesses Finding selects.
+	FindingSubjects []string
 	// From and To select windows that start in [From, To).
 	From, To   time.Time
 	Kinds      []witness.Kind
