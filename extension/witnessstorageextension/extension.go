@@ -104,6 +104,7 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 				count(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
 			)
 		}),
+		e.telemetry.RegisterWitnessStorageUncomparedObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Uncompared })),
 		e.telemetry.RegisterWitnessStorageBackupsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
 			return errors.Join(
 				count(func(s sqlite.Stats) uint64 { return s.Backups }, outcome("done"))(ctx, observer),

@@ -81,6 +81,7 @@ type Stats struct {
 	Stored, Duplicates             uint64 // observations
 	RefusedAhead, RefusedMalformed uint64 // observations: in the future, not valid
 	RefusedBehind                  uint64 // observations: before the horizon
+	Uncompared                     uint64 // observations that were added although others can have counted the same
 	Folds                          uint64 // of derived rows into the file
 	Commits                        uint64 // transactions
 	Calls                          uint64 // writes in them
@@ -228,7 +229,7 @@ func (s *Storage) Stats() Stats {
 	return Stats{
 		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
 		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
-		RefusedBehind: s.behind.Load(), Folds: s.writer.derived.folds.Load(),
+		RefusedBehind: s.behind.Load(), Uncompared: s.writer.uncompared.Load(), Folds: s.writer.derived.folds.Load(),
 		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load() + s.recollection.emptied.Load(),
 		Backups: s.backups.Load(), FailedBackups: s.failedBackups.Load(),
 		Rolled: s.rolledRows.Load(), Deleted: s.deletedRows.Load(), FailedRounds: s.failedRounds.Load(),

@@ -29,7 +29,7 @@ var sweptTables = []swept{
 	}},
 	{table: "workload", others: []string{"SELECT workload FROM place"}, used: func(c *caches, add func(int64)) { ids(c.workloads, add) }},
 	{table: "instance", others: []string{"SELECT instance FROM heard", "SELECT instance FROM place", "SELECT instance FROM total"}, used: func(c *caches, add func(int64)) { ids(c.instances, add) }},
-	{table: "source", others: []string{"SELECT source FROM heard"}, used: func(c *caches, add func(int64)) {
+	{table: "source", others: []string{"SELECT source FROM heard", "SELECT DISTINCT source FROM active"}, used: func(c *caches, add func(int64)) {
 		for _, s := range c.sources.entries {
 			add(s.id)
 		}

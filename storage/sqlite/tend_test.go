@@ -67,6 +67,7 @@ r AS MATERIALIZED (SELECT o.*, w.subject, w.workload, s.tenant, s.kind, i.host, 
 	}
 	require.Equal(t, text(r+"SELECT DISTINCT start FROM r ORDER BY 1"), text("SELECT start FROM window ORDER BY 1"), "window")
 	require.Equal(t, text(r+"SELECT DISTINCT start / 3600000000000, instance, source FROM r ORDER BY 1, 2, 3"), text("SELECT hour, instance, source FROM active ORDER BY 1, 2, 3"), "active")
+	require.Empty(t, text(r+"SELECT DISTINCT source FROM r WHERE source NOT IN (SELECT id FROM source)"), "sources of rows")
 	require.Equal(t, "ok\n", text("PRAGMA quick_check"))
 	require.Empty(t, text("PRAGMA foreign_key_check"))
 }
