@@ -122,6 +122,10 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 		e.telemetry.RegisterWitnessStorageRolledRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Rolled })),
 		e.telemetry.RegisterWitnessStorageDeletedRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Deleted })),
 		e.telemetry.RegisterWitnessStorageFailedRoundsCallback(count(func(s sqlite.Stats) uint64 { return s.FailedRounds })),
+		e.telemetry.RegisterWitnessStorageCoverageRowsCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(int64(database.Stats().CoverageRows))
+			return nil
+		}),
 		e.telemetry.RegisterWitnessStorageFreeCallback(func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(database.Stats().Free)
 			return nil

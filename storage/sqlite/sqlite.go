@@ -89,6 +89,8 @@ type Stats struct {
 	Backups, FailedBackups         uint64
 	Rolled, Deleted                uint64 // rows that were rolled up to, and deleted
 	FailedRounds                   uint64 // of the upkeep; they are tried again
+	// CoverageRows is how many rows of coverage are held in memory; 0 when there are too many, and the file is read.
+	CoverageRows int
 	// Oldest is the start of the oldest window and Free the bytes of the file that nothing uses, as of the last round.
 	Oldest time.Time
 	Free   int64
@@ -185,7 +187,7 @@ func openFile(ctx context.Context, path string, options Options) (*Storage, erro
 		s.upkeep.look, err = openDB(path, true)
 	}
 	if err == nil {
-		err = s.rememberCoverage(ctx)
+		err = s.rememberCoverage(ctx, memoryLimit)
 	}
 	if err != nil {
 		if s.upkeep.look != nil {
@@ -226,8 +228,10 @@ func (s *Storage) Close() error {
 
 // Stats returns the counts since Open.
 func (s *Storage) Stats() Stats {
+	rows, _ := s.coverage.held()
 	return Stats{
-		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
+		CoverageRows: rows,
+		Stored:       s.stored.Load(), Duplicates: s.duplicates.Load(),
 		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
 		RefusedBehind: s.behind.Load(), Uncompared: s.writer.uncompared.Load(), Folds: s.writer.derived.folds.Load(),
 		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load() + s.recollection.emptied.Load(),

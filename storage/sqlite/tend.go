@@ -90,6 +90,9 @@ func (s *Storage) tend(ctx context.Context) error {
 	if err := s.sweep(ctx); err != nil {
 		return err
 	}
+	if err := s.rememberAgain(ctx); err != nil {
+		return err
+	}
 	defer s.survey(ctx)
 	part := int64(freePart)
 	if s.deletedRows.Load() > deleted {

@@ -32,6 +32,7 @@ type TelemetryBuilder struct {
 	WitnessStorageCacheResets            metric.Int64ObservableCounter
 	WitnessStorageCalls                  metric.Int64ObservableCounter
 	WitnessStorageCommits                metric.Int64ObservableCounter
+	WitnessStorageCoverageRows           metric.Int64ObservableGauge
 	WitnessStorageDeletedRows            metric.Int64ObservableCounter
 	WitnessStorageDuplicateObservations  metric.Int64ObservableCounter
 	WitnessStorageFailedRounds           metric.Int64ObservableCounter
@@ -108,6 +109,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageCommitsCallback(cb metric
 		cb(ctx, &observerInt64{inst: builder.WitnessStorageCommits, obs: o})
 		return nil
 	}, builder.WitnessStorageCommits)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessStorageCoverageRowsCallback sets callback for observable WitnessStorageCoverageRows metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageCoverageRowsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageCoverageRows, obs: o})
+		return nil
+	}, builder.WitnessStorageCoverageRows)
 	if err != nil {
 		return err
 	}
@@ -347,6 +363,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_storage_commits",
 		metric.WithDescription("Transactions that were committed, each with its sync to disk. [Alpha]"),
 		metric.WithUnit("{commit}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageCoverageRows, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_storage_coverage_rows",
+		metric.WithDescription("Rows of coverage of the last days that are held in memory. 0 while there are too many: answers read the file then, which takes longer. [Alpha]"),
+		metric.WithUnit("{row}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessStorageDeletedRows, err = builder.meter.Int64ObservableCounter(
