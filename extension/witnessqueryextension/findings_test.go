@@ -285,9 +285,9 @@ func (c *counting) Totals(ctx context.Context, tenant string, subjects []string)
 	return c.Storage.Totals(ctx, tenant, subjects)
 }
 
-func (c *counting) NamedSubjects(ctx context.Context, tenant string, findings []string) ([]storage.NamedSubject, error) {
+func (c *counting) NamedSubjects(ctx context.Context, tenant string, findings []string, limit int) ([]storage.NamedSubject, error) {
 	c.calls["NamedSubjects"]++
-	return c.Storage.NamedSubjects(ctx, tenant, findings)
+	return c.Storage.NamedSubjects(ctx, tenant, findings, limit)
 }
 
 func TestListsNeedNoCallForEachFinding(t *testing.T) {
@@ -324,6 +324,43 @@ func TestTooManyFindings(t *testing.T) {
 	assert.Len(t, get[findingList](s, "/api/v1/findings?sort=hits").Findings, 2)
 	findings, _ := s.api.boards.Size()
 	assert.Equal(t, 2, findings)
+}
+
+// fewSubjects is a storage in which two subjects are as many as a finding may be answered from.
+type fewSubjects struct{ storage.Storage }
+
+func (s fewSubjects) Subjects(ctx context.Context, tenant string, query storage.SubjectQuery) ([]storage.Subject, error) {
+	if query.Limit == evidence.MaxSubjects {
+		query.Limit = 2
+	}
+	return s.Storage.Subjects(ctx, tenant, query)
+}
+
+func TestTooManySubjects(t *testing.T) {
+	s := newStored(t)
+	s.put("F", `{"component":"pkg:golang/golang.org/x/net"}`)
+	s.api.store = fewSubjects{s.api.store}
+	answers := func(want int) {
+		t.Helper()
+		for _, call := range []string{"runtime/traces", "runtime/score", "runtime/timeline", "runtime/coverage", "assets"} {
+			w := s.call(http.MethodGet, path("F", call), "")
+			assert.Equal(t, want, w.Code, call)
+			if want != http.StatusOK {
+				assert.Contains(t, detail(t, w), "the finding is about more than 100000 functions", call)
+			}
+		}
+		assert.Equal(t, want, s.call(http.MethodGet, "/api/v1/findings/F", "").Code)
+	}
+	s.observe(measured("golang.org/x/net/html.Render", 1, time.Now()), measured("golang.org/x/net/html.Parse", 1, time.Now()))
+	answers(http.StatusOK)
+	s.observe(measured("golang.org/x/net/html.Escape", 1, time.Now()))
+	answers(http.StatusUnprocessableEntity)
+	assert.Equal(t, http.StatusUnprocessableEntity, s.call(http.MethodPost, path("F", "snapshots"), "").Code)
+	w := s.call(http.MethodGet, "/api/v1/findings", "")
+	assert.Equal(t, http.StatusUnprocessableEntity, w.Code)
+	assert.Contains(t, detail(t, w), "limit: ")
+	assert.Equal(t, http.StatusOK, s.call(http.MethodPut, "/api/v1/findings/F", `{"component":"pkg:golang/golang.org/x/text"}`).Code)
+	answers(http.StatusOK)
 }
 
 func TestBoardsAreBounded(t *testing.T) {

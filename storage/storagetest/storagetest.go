@@ -53,6 +53,7 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"a finding imported later finds its witnesses", importedLater},
 		{"a trace names a finding", named},
 		{"named witnesses of some subjects", namedOfSubjects},
+		{"subjects up to a limit", limitedSubjects},
 		{"a link learnt later applies to older observations", learntLater},
 		{"measured knowledge stands before asserted", measuredFirst},
 		{"a witness comes back as it is", roundTrip},
@@ -595,6 +596,25 @@ func findings(b *bench) {
 	assert.ErrorIs(b, err, storage.ErrNotFound)
 	assert.ErrorIs(b, b.DeleteFinding(b.ctx, storage.Principal{}, "CVE-1"), storage.ErrNotFound)
 	assert.EqualValues(b, 2, b.summary("").Hits, "no witness is deleted")
+}
+
+func limitedSubjects(b *bench) {
+	b.write(
+		observation(finding("F")), observation(function("golang.org/x/net/html", "Render"), component("pkg:golang/golang.org/x/net@v1")),
+		observation(function("other", "Parse")), observation(function("other", "Parse"), namespace("bank")),
+	)
+	query := storage.SubjectQuery{Finding: "F", Members: []string{"Parse"}, Packages: []string{"other"}, Components: []string{"pkg:golang/golang.org/x/net"}}
+	for limit, tooMany := range map[int]bool{0: false, 3: false, 4: false, 2: true, 1: true} {
+		query.Limit = limit
+		subjects, err := b.Subjects(b.ctx, "", query)
+		if tooMany {
+			assert.ErrorIs(b, err, storage.ErrTooMany, "limit %d", limit)
+			assert.Empty(b, subjects)
+			continue
+		}
+		require.NoError(b, err)
+		assert.Len(b, subjects, 3, "limit %d; each once, whatever selects it", limit)
+	}
 }
 
 func (b *bench) findingIDs(query storage.FindingQuery) []string {

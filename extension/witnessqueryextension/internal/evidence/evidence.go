@@ -51,9 +51,12 @@ type Matches struct {
 	candidates int
 }
 
-// Match looks up what answers a question.
+// MaxSubjects is how many subjects are looked at to answer a question.
+const MaxSubjects = 100_000
+
+// Match looks up what answers a question. ErrTooMany, if more than MaxSubjects could.
 func Match(ctx context.Context, reader storage.Reader, q *Question) (*Matches, error) {
-	query := storage.SubjectQuery{Finding: q.Finding.ID}
+	query := storage.SubjectQuery{Finding: q.Finding.ID, Limit: MaxSubjects}
 	query.Members, query.Packages, query.Components = finding.Selectors(&q.Finding)
 	subjects, err := reader.Subjects(ctx, q.Tenant, query)
 	if err != nil {
