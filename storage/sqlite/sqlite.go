@@ -167,6 +167,7 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 // openFile opens a file that was checked.
 func openFile(ctx context.Context, path string, options Options) (*Storage, error) {
 	s := &Storage{now: options.Now, path: path, backup: options.Backup, backingUp: make(chan struct{}, 1)}
+	s.upkeep.found = sweepFound
 	s.connections = newConnections(readers)
 	s.recollection = newRecollection(rememberedLimit)
 	write, err := openDB(path, false)

@@ -34,6 +34,7 @@ type upkeep struct {
 	life  Life
 	look  *sql.DB // reads what only the upkeep changes, and what is verified later
 	round sync.Mutex
+	found int // sweepFound, but in tests
 	stop  context.CancelFunc
 	ended chan struct{}
 }
