@@ -66,17 +66,24 @@ generate: $(TOOLS)/mdatagen $(TOOLS)/builder ## Write all generated files
 	builder --config builder-config.yaml --skip-get-modules --skip-compilation
 	gofmt -w otelcol-dev
 
-# Sizes of make bench: distinct witnesses and events of the processor, events of the pipeline, runs of each.
+# Sizes of make bench: distinct witnesses and events of the processor, events of the pipeline, runs of each; and for storage
+# and API the witnesses, findings and hosts stored, observations written a second meanwhile, and answers of each question.
 export BENCH_WITNESSES ?= 1000,100000,1000000
 BENCH_EVENTS ?= 1000000
 export BENCH_STREAM ?= 200000
 BENCH_COUNT ?= 1
+export WITNESS_BENCH_WITNESSES ?= 1000000
+export WITNESS_BENCH_FINDINGS ?= 40000
+export WITNESS_BENCH_HOSTS ?= 2000
+export WITNESS_BENCH_RATE ?= 2000
+BENCH_ANSWERS ?= 400
 
 .PHONY: bench
 bench: ## Measure what docs/performance.md lists (compare runs with benchstat)
 	cd internal/comparison && go test -run '^$$' -bench . -benchtime $(BENCH_EVENTS)x -cpu 1 -count $(BENCH_COUNT) -timeout 0 .
 	go test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 0 ./e2e/throughput
-	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 0 ./storage/sqlite ./extension/witnessqueryextension
+	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 0 ./storage/sqlite
+	go test -run '^$$' -bench BenchmarkAPI -benchtime $(BENCH_ANSWERS)x -count $(BENCH_COUNT) -timeout 0 ./extension/witnessqueryextension
 
 .PHONY: bench-parts
 bench-parts: ## Measure the parts, package by package

@@ -12,8 +12,8 @@ type FindingReader interface {
 	// is read after Changes returned is as least as new as what it tells. Every write is told once or more often.
 	Changes(ctx context.Context, tenant string, since uint64) (Changes, error)
 	// NamedSubjects returns the subjects of witnesses that traces named outright for these findings, ordered by finding and
-	// subject. It is made for thousands of findings.
-	NamedSubjects(ctx context.Context, tenant string, findings []string) ([]NamedSubject, error)
+	// subject. It is made for thousands of findings. More than limit pairs of a finding and a witness are ErrTooMany.
+	NamedSubjects(ctx context.Context, tenant string, findings []string, limit int) ([]NamedSubject, error)
 	// SubjectWorkloads returns the workloads of the witnesses of each subject, in a stable order, but those of which nothing
 	// is known. It is made for thousands of subjects.
 	SubjectWorkloads(ctx context.Context, tenant string, subjects []string) (map[string][]witness.Workload, error)

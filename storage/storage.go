@@ -24,6 +24,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict says that a receipt's key was used before with another body.
 	ErrConflict = errors.New("the idempotency key was used with another body")
+	// ErrTooMany says that a question is about more than its limit.
+	ErrTooMany = errors.New("there is more than the limit of the question")
 	// ErrClosed says that the backend was closed.
 	ErrClosed = errors.New("storage is closed")
 )
@@ -225,6 +227,8 @@ type SubjectQuery struct {
 	Packages []string
 	// Components selects by component purl without version and qualifiers.
 	Components []string
+	// Limit, if not 0, is how many subjects may be selected: more are ErrTooMany, and none is returned.
+	Limit int
 }
 
 // Filter selects observations. Zero members select all, but Subjects and Finding: together they say what is asked for.
@@ -234,6 +238,8 @@ type Filter struct {
 	// Finding selects witnesses that traces named outright for it, besides those of Subjects. Of those that have none of
 	// Subjects, receivers are compared per witness.
 	Finding string
+	// FindingSubjects, if any, are the only ones whose witnesses Finding selects.
+	FindingSubjects []string
 	// From and To select windows that start in [From, To).
 	From, To   time.Time
 	Kinds      []witness.Kind

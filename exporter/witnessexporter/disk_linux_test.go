@@ -2,9 +2,9 @@ package witnessexporter
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,18 +16,32 @@ import (
 	"go.opentelemetry.io/collector/extension/extensiontest"
 
 	"github.com/otelcol-witness/otelcol-witness/extension/witnessstorageextension"
+	"github.com/otelcol-witness/otelcol-witness/internal/disktest"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// TestAFullDiskHoldsSendersBack fills the disk below the exporter: it neither acknowledges nor drops, its callers wait,
-// and when there is room again all of it is stored once.
-func TestAFullDiskHoldsSendersBack(t *testing.T) {
-	directory := t.TempDir()
-	if err := syscall.Mount("tmpfs", directory, "tmpfs", 0, "size=6m"); err != nil {
-		t.Skip("a small file system takes the right to mount one: ", err)
+// TestABrokenDiskHoldsSendersBack breaks the disk below the exporter: it neither acknowledges nor drops, its callers wait,
+// and when the disk is well again all of it is stored once, without a restart.
+func TestABrokenDiskHoldsSendersBack(t *testing.T) {
+	for name, on := range map[string]func(t *testing.T) (directory string, toBreak, mend func()){
+		"full": func(t *testing.T) (string, func(), func()) {
+			directory, resize := disktest.Small(t, "6m")
+			return directory, func() {}, func() { resize("64m") } // it fills up
+		},
+		"read-only": func(t *testing.T) (string, func(), func()) {
+			directory := disktest.Ext4(t)
+			file := filepath.Join(directory, "witness.db")
+			var unlock func()
+			return directory, func() { unlock = disktest.Lock(t, file, file+"-wal", directory) }, func() { unlock() }
+		},
+	} {
+		t.Run(name, func(t *testing.T) { holdsSendersBack(t, on) })
 	}
-	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(directory, syscall.MNT_DETACH)) })
+}
+
+func holdsSendersBack(t *testing.T, on func(t *testing.T) (directory string, toBreak, mend func())) {
+	directory, toBreak, mend := on(t)
 	factory := witnessstorageextension.NewFactory()
 	config := factory.CreateDefaultConfig().(*witnessstorageextension.Config)
 	config.Embedded.Directory = directory
@@ -48,9 +62,12 @@ func TestAFullDiskHoldsSendersBack(t *testing.T) {
 		}
 		return all
 	}
-	// The error of a full disk is one that is tried again.
+	// The error of such a disk is one that is tried again.
 	full := 0
 	for ; ; full++ {
+		if full == 3 {
+			toBreak()
+		}
 		_, err := database.WriteObservations(context.Background(), storage.Batch{Observations: batch(full)})
 		if err != nil {
 			assert.False(t, consumererror.IsPermanent(err))
@@ -74,9 +91,9 @@ func TestAFullDiskHoldsSendersBack(t *testing.T) {
 	brief, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	require.Error(t, exporter.ConsumeLogs(brief, logsOf(batch(full+senders)...)))
-	assert.Empty(t, results, "nobody is answered while there is no room")
+	assert.Empty(t, results, "nobody is answered while it is broken")
 
-	require.NoError(t, syscall.Mount("tmpfs", directory, "tmpfs", syscall.MS_REMOUNT, "size=64m"))
+	mend()
 	sending.Wait()
 	for range senders {
 		require.NoError(t, <-results)

@@ -104,9 +104,12 @@ func (a *api) listFindings(c *call) (answer, error) {
 	}
 	page, err := a.selectFindings(c, query)
 	if errors.Is(err, evidence.ErrTooMany) {
-		return answer{}, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
-			"sort: there are more than %d findings, or too much evidence for them: without sort, or with sort=id, and without filters but component they are listed",
-			a.boards.Limit()))
+		detail := "limit: there is too much evidence for so many findings in one answer"
+		if !query.ByID() {
+			detail = fmt.Sprintf("sort: there are more than %d findings, or too much evidence for them: without sort, or with sort=id, and without filters but component they are listed",
+				a.boards.Limit())
+		}
+		return answer{}, newProblem(http.StatusUnprocessableEntity, detail)
 	}
 	if errors.Is(err, evidence.ErrReading) {
 		c.header.Set("Retry-After", "5")

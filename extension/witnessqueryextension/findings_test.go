@@ -50,7 +50,7 @@ func idsOf(findings []findingEvidence) []string {
 }
 
 // TestListAgreesWithEachFinding compares over random histories: the list by id, the lists in other orders, each finding
-// alone, its score and its traces, after every write.
+// alone, its score, its traces, its timeline and its assets, after every write.
 func TestListAgreesWithEachFinding(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "witness.db"), Now: func() time.Time { return now }})
@@ -62,7 +62,7 @@ func TestListAgreesWithEachFinding(t *testing.T) {
 	few(t, 25)
 	rapid.Check(t, func(r *rapid.T) {
 		history++
-		id := func() string { return fmt.Sprintf("F-%d-%d", history, rapid.IntRange(1, 6).Draw(r, "finding")) }
+		id := func() string { return fmt.Sprintf("F-%d-%d", history, rapid.IntRange(1, 4).Draw(r, "finding")) }
 		// Findings and evidence of other histories are of another component.
 		purl := fmt.Sprintf("pkg:golang/example.com/lib%d", history)
 		pkg := fmt.Sprintf("example.com/lib%d", history)
@@ -103,7 +103,7 @@ func TestListAgreesWithEachFinding(t *testing.T) {
 			if rapid.Bool().Draw(r, "asserted") {
 				o.Assurance = witness.Asserted
 			}
-			if rapid.IntRange(0, 3).Draw(r, "naming") == 0 {
+			if rapid.Bool().Draw(r, "naming") {
 				o.FindingIDs = []string{id()}
 			}
 			s.observe(o)
@@ -123,6 +123,9 @@ func TestListAgreesWithEachFinding(t *testing.T) {
 				assert.Equal(r, f.Evidence.ByKind, seen.Summary.ByKind, f.ID)
 				assert.Equal(r, f.Evidence.FirstSeen, seen.Summary.FirstSeen, f.ID)
 				assert.Equal(r, f.Evidence.LastSeen, seen.Summary.LastSeen, f.ID)
+				line := get[timeline](s, path(f.ID, "runtime/timeline?bucket=1d&from=2026-09-01T00:00:00Z&to=2026-11-23T00:00:00Z"))
+				assert.Equal(r, f.Evidence.Hits, hitsOf(line), f.ID)
+				assert.Equal(r, f.Evidence.Hits, hitsOfAssets(get[assets](s, path(f.ID, "assets?limit=1000"))), f.ID)
 			}
 			for order, compare := range map[string]func(a, b *findingEvidence) int{
 				"hits":   func(a, b *findingEvidence) int { return cmp.Compare(b.Evidence.Hits, a.Evidence.Hits) },
@@ -282,9 +285,9 @@ func (c *counting) Totals(ctx context.Context, tenant string, subjects []string)
 	return c.Storage.Totals(ctx, tenant, subjects)
 }
 
-func (c *counting) NamedSubjects(ctx context.Context, tenant string, findings []string) ([]storage.NamedSubject, error) {
+func (c *counting) NamedSubjects(ctx context.Context, tenant string, findings []string, limit int) ([]storage.NamedSubject, error) {
 	c.calls["NamedSubjects"]++
-	return c.Storage.NamedSubjects(ctx, tenant, findings)
+	return c.Storage.NamedSubjects(ctx, tenant, findings, limit)
 }
 
 func TestListsNeedNoCallForEachFinding(t *testing.T) {
@@ -321,6 +324,43 @@ func TestTooManyFindings(t *testing.T) {
 	assert.Len(t, get[findingList](s, "/api/v1/findings?sort=hits").Findings, 2)
 	findings, _ := s.api.boards.Size()
 	assert.Equal(t, 2, findings)
+}
+
+// fewSubjects is a storage in which two subjects are as many as a finding may be answered from.
+type fewSubjects struct{ storage.Storage }
+
+func (s fewSubjects) Subjects(ctx context.Context, tenant string, query storage.SubjectQuery) ([]storage.Subject, error) {
+	if query.Limit == evidence.MaxSubjects {
+		query.Limit = 2
+	}
+	return s.Storage.Subjects(ctx, tenant, query)
+}
+
+func TestTooManySubjects(t *testing.T) {
+	s := newStored(t)
+	s.put("F", `{"component":"pkg:golang/golang.org/x/net"}`)
+	s.api.store = fewSubjects{s.api.store}
+	answers := func(want int) {
+		t.Helper()
+		for _, call := range []string{"runtime/traces", "runtime/score", "runtime/timeline", "runtime/coverage", "assets"} {
+			w := s.call(http.MethodGet, path("F", call), "")
+			assert.Equal(t, want, w.Code, call)
+			if want != http.StatusOK {
+				assert.Contains(t, detail(t, w), "the finding is about more than 100000 functions", call)
+			}
+		}
+		assert.Equal(t, want, s.call(http.MethodGet, "/api/v1/findings/F", "").Code)
+	}
+	s.observe(measured("golang.org/x/net/html.Render", 1, time.Now()), measured("golang.org/x/net/html.Parse", 1, time.Now()))
+	answers(http.StatusOK)
+	s.observe(measured("golang.org/x/net/html.Escape", 1, time.Now()))
+	answers(http.StatusUnprocessableEntity)
+	assert.Equal(t, http.StatusUnprocessableEntity, s.call(http.MethodPost, path("F", "snapshots"), "").Code)
+	w := s.call(http.MethodGet, "/api/v1/findings", "")
+	assert.Equal(t, http.StatusUnprocessableEntity, w.Code)
+	assert.Contains(t, detail(t, w), "limit: ")
+	assert.Equal(t, http.StatusOK, s.call(http.MethodPut, "/api/v1/findings/F", `{"component":"pkg:golang/golang.org/x/text"}`).Code)
+	answers(http.StatusOK)
 }
 
 func TestBoardsAreBounded(t *testing.T) {

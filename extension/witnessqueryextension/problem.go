@@ -2,10 +2,12 @@ package witnessqueryextension
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"go.uber.org/zap"
 
+	"github.com/otelcol-witness/otelcol-witness/extension/witnessqueryextension/internal/evidence"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
 
@@ -35,6 +37,9 @@ func (a *api) problemOf(err error, route string) *problem {
 		return newProblem(http.StatusNotFound, "there is no such finding")
 	case errors.Is(err, storage.ErrConflict):
 		return newProblem(http.StatusUnprocessableEntity, "the idempotency key was used before with another body")
+	case errors.Is(err, storage.ErrTooMany):
+		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
+			"the finding is about more than %d functions and files that ran: its component, packages and functions select too many", evidence.MaxSubjects))
 	default:
 		a.logger.Error("storage does not answer", zap.String("route", route), zap.Error(err))
 		return newProblem(http.StatusServiceUnavailable, "storage does not answer")

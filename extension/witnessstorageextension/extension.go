@@ -104,6 +104,7 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 				count(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
 			)
 		}),
+		e.telemetry.RegisterWitnessStorageUncomparedObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Uncompared })),
 		e.telemetry.RegisterWitnessStorageBackupsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
 			return errors.Join(
 				count(func(s sqlite.Stats) uint64 { return s.Backups }, outcome("done"))(ctx, observer),
@@ -121,6 +122,10 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 		e.telemetry.RegisterWitnessStorageRolledRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Rolled })),
 		e.telemetry.RegisterWitnessStorageDeletedRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Deleted })),
 		e.telemetry.RegisterWitnessStorageFailedRoundsCallback(count(func(s sqlite.Stats) uint64 { return s.FailedRounds })),
+		e.telemetry.RegisterWitnessStorageCoverageRowsCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(int64(database.Stats().CoverageRows))
+			return nil
+		}),
 		e.telemetry.RegisterWitnessStorageFreeCallback(func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(database.Stats().Free)
 			return nil

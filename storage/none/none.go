@@ -131,7 +131,7 @@ func (Storage) Changes(context.Context, string, uint64) (storage.Changes, error)
 }
 
 // NamedSubjects is empty.
-func (Storage) NamedSubjects(context.Context, string, []string) ([]storage.NamedSubject, error) {
+func (Storage) NamedSubjects(context.Context, string, []string, int) ([]storage.NamedSubject, error) {
 	return nil, nil
 }
 

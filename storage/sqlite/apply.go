@@ -378,7 +378,8 @@ type foldStatements struct {
 	findReach, addReach                                      *sql.Stmt
 	findInstanceNames, findWorkloadNames                     *sql.Stmt
 	findUnfolded, findUnfoldedRows, clearUnfolded, setState  *sql.Stmt
-	findHeard, addHeard, findWindowRows, findGroupRows       *sql.Stmt
+	findHeard, findHeardOf, addHeard                         *sql.Stmt
+	findActive, findWindowRows, findGroupRows                *sql.Stmt
 	settleAgain                                              *sql.Stmt
 	findRows, findHourCells                                  *sql.Stmt
 	putFolding, clearFolding                                 *sql.Stmt
@@ -418,7 +419,10 @@ FROM obs o CROSS JOIN witness w ON w.id = o.witness CROSS JOIN subject s ON s.id
 		{&w.putFolding, "INSERT INTO folding VALUES (?,?,?,?,?,?)"},
 		{&w.clearFolding, "DELETE FROM folding"},
 		{&w.setState, "UPDATE state SET value = ? WHERE name = ?"},
-		{&w.findHeard, "SELECT h.source, s.receiver, s.text FROM heard h JOIN source s ON s.id = h.source WHERE h.instance = ?"},
+		{&w.findHeard, "SELECT h.source, s.receiver FROM heard h JOIN source s ON s.id = h.source WHERE h.instance = ?"},
+		{&w.findHeardOf, `SELECT s.id, s.receiver FROM source s CROSS JOIN heard h ON h.instance = ?1 AND h.source = s.id
+WHERE s.text = ?2 OR s.text >= ?3 AND s.text < ?4`},
+		{&w.findActive, "SELECT source FROM active WHERE hour = ? AND instance = ?"},
 		{&w.addHeard, "INSERT INTO heard VALUES (?,?) ON CONFLICT DO NOTHING"},
 		{&w.findWindowRows, `SELECT o.witness, w.subject, w.workload, o.assurance, o.hits FROM obs o CROSS JOIN witness w ON w.id = o.witness
 WHERE o.start = ? AND o.source = ? AND o.instance = ?`},

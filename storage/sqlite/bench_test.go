@@ -27,7 +27,7 @@ import (
 // each. The numbers that are published are of 1000000.
 const benchWitnesses = "WITNESS_BENCH_WITNESSES"
 
-// benchRate is how many observations are written in a second meanwhile; 0 is as many as can be.
+// benchRate is how many observations are written in a second meanwhile; 0, or nothing, is as many as can be.
 const benchRate = "WITNESS_BENCH_RATE"
 
 func fromEnvironment(b *testing.B, variable string) (n int, ok bool) {
@@ -40,14 +40,12 @@ func fromEnvironment(b *testing.B, variable string) (n int, ok bool) {
 	return n, true
 }
 
-func sizeOf(b *testing.B, usual int) int {
-	if n, ok := fromEnvironment(b, benchWitnesses); ok {
-		return n
-	}
+// briefly is a size, or a tenth of it in short tests.
+func briefly(size int) int {
 	if testing.Short() {
-		return usual / 10
+		return size / 10
 	}
-	return usual
+	return size
 }
 
 // use is what the kernel counted of this process.
@@ -74,10 +72,11 @@ func usedSoFar(b *testing.B) (u use) {
 }
 
 // BenchmarkHour writes an hour of windows of a minute, a thousand observations at a time, each acknowledged when it is on
-// disk, and closes the file: into this storage, and into tables with text keys whose counters are updated in place.
+// disk: into this storage, and into tables with text keys whose counters are updated in place. What is rolled up is so
+// within the measurement, once the hour is behind the horizon.
 func BenchmarkHour(b *testing.B) {
-	n := sizeOf(b, 20_000)
-	base := time.Now().Add(-2 * time.Hour).Truncate(time.Hour)
+	n := briefly(20_000)
+	base := time.Now().Add(-20 * 24 * time.Hour).Truncate(time.Hour)
 	all := make([]witness.Observation, n)
 	for i := range all {
 		all[i] = numbered(i)
@@ -103,6 +102,7 @@ func BenchmarkHour(b *testing.B) {
 				}
 			}
 			done()
+			base = base.Add(2 * time.Hour)
 		}
 		after := usedSoFar(b)
 		count := float64(b.N * minutes * n)
@@ -110,20 +110,42 @@ func BenchmarkHour(b *testing.B) {
 		b.ReportMetric(count/b.Elapsed().Seconds(), "obs/s")
 		b.ReportMetric(float64(after.written-before.written)/count, "written-B/obs")
 	}
-	for _, order := range []string{"in order", "shuffled"} {
-		b.Run("interned, "+order, func(b *testing.B) {
+	for _, test := range []struct {
+		name           string
+		shuffle, rolls bool
+	}{
+		{"in order", false, false}, {"shuffled", true, false}, {"in order, rolled up", false, true}, {"shuffled, rolled up", true, true},
+	} {
+		b.Run("interned, "+test.name, func(b *testing.B) {
+			ctx := context.Background()
 			path := filepath.Join(b.TempDir(), "witness.db")
-			s, err := Open(context.Background(), Options{Path: path})
+			s, err := Open(ctx, Options{Path: path, Life: Life{DedupeHorizon: time.Hour}})
 			require.NoError(b, err)
-			measure(b, 60, order == "shuffled", func(part []witness.Observation) {
-				written, err := s.WriteObservations(context.Background(), storage.Batch{Observations: part})
+			write := func(part []witness.Observation) {
+				written, err := s.WriteObservations(ctx, storage.Batch{Observations: part})
 				require.NoError(b, err)
-				require.Equal(b, len(part), written.Stored+written.Duplicates)
-			}, func() { require.NoError(b, s.writer.submit(context.Background(), 1, s.writer.fold)) })
+				require.Equal(b, len(part), written.Stored)
+			}
+			measure(b, 60, test.shuffle, write, func() {
+				if !test.rolls {
+					require.NoError(b, s.writer.submit(ctx, 1, s.writer.fold))
+					return
+				}
+				next := numbered(0) // the horizon goes by the newest event
+				next.WindowStart = base.Add(2 * time.Hour).UTC()
+				next.WindowEnd, next.FirstSeen, next.LastSeen = next.WindowStart.Add(time.Minute), next.WindowStart, next.WindowStart
+				next.Source = "a2/1/tetragon"
+				write([]witness.Observation{next})
+				require.NoError(b, s.tend(ctx))
+			})
+			rolled := s.Stats().Rolled
 			require.NoError(b, s.Close())
 			info, err := os.Stat(path)
 			require.NoError(b, err)
-			b.ReportMetric(float64(info.Size())/float64(60*n), "stored-B/obs")
+			b.ReportMetric(float64(info.Size())/float64(b.N*60*n), "stored-B/obs")
+			if test.rolls {
+				require.GreaterOrEqual(b, rolled, uint64(b.N*n))
+			}
 		})
 	}
 	b.Run("text keys", func(b *testing.B) {
@@ -195,7 +217,10 @@ func spread(i int) witness.Observation {
 
 // BenchmarkReadWhileWriting asks everything of a storage with many witnesses, while it is written to.
 func BenchmarkReadWhileWriting(b *testing.B) {
-	n := sizeOf(b, 20_000)
+	n, ok := fromEnvironment(b, benchWitnesses)
+	if !ok {
+		n = briefly(20_000)
+	}
 	ctx := context.Background()
 	s := open(b, filepath.Join(b.TempDir(), "witness.db"), nil)
 	hour := time.Now().Add(-24 * time.Hour).Truncate(time.Hour).UTC()

@@ -120,21 +120,37 @@ FROM coverage_topic t CROSS JOIN coverage_run r ON r.topic = t.id WHERE `+where+
 	return tracks, read.Err()
 }
 
-// rememberCoverage fills the memory of coverage from the file.
-func (s *Storage) rememberCoverage(ctx context.Context) error {
+// rememberCoverage fills the memory of coverage from the file, if that has no more than so many rows of memorySpan.
+func (s *Storage) rememberCoverage(ctx context.Context, limit int) error {
+	const recent = ` r.end >= ?1 OR t.form = 4 AND NOT EXISTS
+  (SELECT 1 FROM coverage_run later WHERE later.topic = r.topic AND later.start > r.start AND later.start < ?1)`
 	from := nanoseconds(s.now().Add(-memorySpan))
+	s.coverage.reading()
+	var tracks map[int64]*track
+	defer func() { s.coverage.read(tracks, from) }()
 	tx, err := s.read.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // it only read
-	tracks, err := readTracks(ctx, tx, `r.end >= ? OR t.form = 4 AND NOT EXISTS
-  (SELECT 1 FROM coverage_run later WHERE later.topic = r.topic AND later.start > r.start AND later.start < ?)`, from, from)
-	if err != nil {
+	var rows int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM coverage_topic t CROSS JOIN coverage_run r ON r.topic = t.id
+WHERE`+recent+" LIMIT ?2)", from, limit+1).Scan(&rows); err != nil || rows > limit {
 		return err
 	}
-	s.coverage.fill(tracks, from)
-	return nil
+	read, err := readTracks(ctx, tx, recent, from)
+	if err == nil {
+		tracks = read
+	}
+	return err
+}
+
+// rememberAgain fills the memory of coverage when there was too much for it, and is less now.
+func (s *Storage) rememberAgain(ctx context.Context) error {
+	if _, is := s.coverage.held(); is {
+		return nil
+	}
+	return s.rememberCoverage(ctx, memoryAgain)
 }
 
 // WriteCoverage implements storage.Writer.

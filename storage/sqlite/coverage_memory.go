@@ -16,8 +16,9 @@ const (
 	// memorySpan is how far back coverage is held in memory at least: the week that the score's coverage is about, and a day.
 	memorySpan = 8 * 24 * time.Hour
 	// memoryLimit is how many rows of coverage are held in memory. When there are more, the older ones are dropped; when
-	// there are as many in memorySpan, coverage is read from the file from then on.
+	// there are as many in memorySpan, coverage is read from the file, until memoryAgain would do.
 	memoryLimit = 1 << 17
+	memoryAgain = memoryLimit / 4 * 3
 )
 
 // track is the rows of a topic, by start, end and state.
@@ -86,26 +87,66 @@ type memory struct {
 	rows   int
 	// from: of all rows that end before it only the last states are here.
 	from int64
+	// meanwhile is what was committed since reading the file began, while that goes on; nil otherwise.
+	meanwhile *meanwhile
 }
 
-// fill takes in what was read from the file.
-func (m *memory) fill(tracks map[int64]*track, from int64) {
+// meanwhile are changes, and how many rows they are about.
+type meanwhile struct {
+	changes []change
+	rows    int
+}
+
+// reading begins to note what is committed while the file is read, which must begin after that.
+func (m *memory) reading() {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
+	m.meanwhile = &meanwhile{}
+}
+
+// read takes in what was read from the file, unless too much was committed meanwhile. What was committed before it was read
+// is taken in once more, which changes nothing: the last change of a row decides.
+func (m *memory) read(tracks map[int64]*track, from int64) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	while := m.meanwhile
+	if m.meanwhile = nil; while == nil {
+		return
+	}
 	m.tracks, m.from, m.rows = tracks, from, 0
 	for _, t := range tracks {
 		m.rows += len(t.runs)
 	}
-	m.bound()
+	if m.bound(); m.tracks != nil {
+		m.change(while.changes)
+	}
+}
+
+// held is how many rows are in memory, and whether those of memorySpan are.
+func (m *memory) held() (rows int, is bool) {
+	m.mutex.RLock()
+	defer m.mutex.RUnlock()
+	return m.rows, m.tracks != nil
 }
 
 // apply takes in what was committed. Calls are in the order of the commits.
 func (m *memory) apply(changes []change) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	if m.tracks == nil {
-		return
+	if while := m.meanwhile; while != nil {
+		for i := range changes {
+			while.rows += len(changes[i].dropped) + len(changes[i].put)
+		}
+		if while.changes = append(while.changes, changes...); while.rows > memoryLimit {
+			m.meanwhile = nil
+		}
 	}
+	if m.tracks != nil {
+		m.change(changes)
+	}
+}
+
+func (m *memory) change(changes []change) {
 	for i := range changes {
 		c := &changes[i]
 		t, ok := m.tracks[c.topic]

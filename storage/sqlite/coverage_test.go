@@ -48,10 +48,10 @@ func TestCoverageFromMemoryIsThatOfTheFile(t *testing.T) {
 		return all
 	}
 	written := ask()
-	s.coverage.fill(nil, 0)
+	hold(&s.coverage, nil)
 	file := ask()
 	assert.Equal(t, file, written)
-	require.NoError(t, s.rememberCoverage(t.Context()))
+	require.NoError(t, s.rememberCoverage(t.Context(), memoryLimit))
 	assert.Equal(t, file, ask())
 	s.coverage.mutex.Lock()
 	s.coverage.forget(nanoseconds(now.Add(-100 * time.Hour)))
@@ -84,7 +84,7 @@ func BenchmarkCoverage(b *testing.B) {
 	b.Run("week", func(b *testing.B) { read(b, 7*24*time.Hour) })
 	b.Run("open", func(b *testing.B) {
 		for b.Loop() {
-			require.NoError(b, s.rememberCoverage(context.Background()))
+			require.NoError(b, s.rememberCoverage(context.Background(), memoryLimit))
 		}
 	})
 	b.Run("file", func(b *testing.B) {
@@ -107,6 +107,12 @@ func BenchmarkCoverage(b *testing.B) {
 	})
 }
 
+// hold has a memory hold nothing else.
+func hold(m *memory, tracks map[int64]*track) {
+	m.reading()
+	m.read(tracks, 0)
+}
+
 func TestMemoryOfCoverageIsBounded(t *testing.T) {
 	tracks := func(days int) map[int64]*track {
 		c := hostBeat(1, releaseNow, releaseNow)
@@ -119,18 +125,75 @@ func TestMemoryOfCoverageIsBounded(t *testing.T) {
 		return map[int64]*track{1: one}
 	}
 	var m memory
-	m.fill(tracks(16), 0)
+	hold(&m, tracks(16))
 	assert.InDelta(t, memoryLimit/2, m.rows, 2, "eight of sixteen days")
 	_, ok := m.choose("", nanoseconds(releaseNow.Add(-9*24*time.Hour)), nanoseconds(releaseNow), nil, 1)
 	assert.False(t, ok, "what was dropped is not answered")
 	found, ok := m.choose("", nanoseconds(releaseNow.Add(-7*24*time.Hour)), nanoseconds(releaseNow), nil, 1)
 	assert.True(t, ok)
 	assert.Len(t, found, 1)
-	m.fill(tracks(1), 0)
+	hold(&m, tracks(1))
 	assert.Zero(t, m.rows)
 	_, ok = m.choose("", nanoseconds(releaseNow), nanoseconds(releaseNow), nil, 1)
 	assert.False(t, ok, "too much in a day: the file is read")
 	c := hostBeat(2, releaseNow, releaseNow)
 	m.apply([]change{{topic: 2, track: newTrack("", &c), put: []run{runOf(&c)}}})
 	assert.Zero(t, m.rows)
+}
+
+// Coverage that was too much for the memory is held again when it is less, and what is written meanwhile is held too.
+func TestCoverageIsHeldAgain(t *testing.T) {
+	now := releaseNow
+	s := open(t, filepath.Join(t.TempDir(), "witness.db"), func() time.Time { return now })
+	write := func(hosts ...int) {
+		var all []witness.Coverage
+		for _, host := range hosts {
+			all = append(all, hostBeat(host, now.Add(-time.Minute), now))
+		}
+		require.NoError(t, s.WriteCoverage(t.Context(), storage.Principal{}, all))
+	}
+	ask := func() []witness.Coverage {
+		found, err := s.Coverage(t.Context(), "", storage.CoverageQuery{From: now.Add(-time.Hour)})
+		require.NoError(t, err)
+		return found
+	}
+	drop := func() {
+		hold(&s.coverage, nil)
+		assert.Zero(t, s.Stats().CoverageRows)
+	}
+	write(1, 2, 3)
+	assert.Equal(t, 3, s.Stats().CoverageRows)
+	drop()
+	require.NoError(t, s.rememberCoverage(t.Context(), 2))
+	assert.Zero(t, s.Stats().CoverageRows, "there is still too much")
+	write(4)
+	require.NoError(t, s.tend(t.Context()))
+	assert.Equal(t, 4, s.Stats().CoverageRows)
+	held := ask()
+	assert.Len(t, held, 4)
+
+	for name, late := range map[string]bool{"read before a write": false, "read after it": true} {
+		drop()
+		s.coverage.reading()
+		tracks, err := readTracks(t.Context(), s.read, "TRUE")
+		require.NoError(t, err)
+		now = now.Add(time.Minute)
+		write(1, 2)
+		write(1)
+		if late {
+			tracks, err = readTracks(t.Context(), s.read, "TRUE")
+			require.NoError(t, err)
+		}
+		s.coverage.read(tracks, 0)
+		held = ask()
+		assert.Equal(t, 4, s.Stats().CoverageRows, name)
+		drop()
+		assert.Equal(t, ask(), held, name)
+	}
+	s.coverage.reading()
+	s.coverage.meanwhile.rows = memoryLimit
+	write(5)
+	s.coverage.read(map[int64]*track{}, 0)
+	_, is := s.coverage.held()
+	assert.False(t, is, "too much was written meanwhile")
 }

@@ -2,18 +2,17 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/disktest"
 	"github.com/otelcol-witness/otelcol-witness/storage"
 )
 
@@ -22,12 +21,8 @@ import (
 func TestDiskFull(t *testing.T) {
 	for name, small := range map[string]func(t *testing.T) (directory string, makeRoom func()){
 		"a full file system": func(t *testing.T) (string, func()) {
-			directory := t.TempDir()
-			if err := syscall.Mount("tmpfs", directory, "tmpfs", 0, "size=8m"); err != nil {
-				t.Skip("a small file system takes the right to mount one: ", err)
-			}
-			t.Cleanup(func() { assert.NoError(t, syscall.Unmount(directory, syscall.MNT_DETACH)) })
-			return directory, func() { require.NoError(t, syscall.Mount("tmpfs", directory, "tmpfs", syscall.MS_REMOUNT, "size=64m")) }
+			directory, resize := disktest.Small(t, "8m")
+			return directory, func() { resize("64m") }
 		},
 		"a limit of file sizes": func(t *testing.T) (string, func()) {
 			var limit syscall.Rlimit
@@ -100,18 +95,14 @@ func fill(t *testing.T, s *Storage, first int) (stored int) {
 // TestReadOnly has the kernel turn the file system read-only under an open database, as it does after an error of the
 // disk: writes are refused and reads go on. A start on such a file system says so, and takes nothing for damage.
 func TestReadOnly(t *testing.T) {
-	directory := t.TempDir()
-	device := mountExt4(t, directory)
+	directory := disktest.Ext4(t)
 	path := filepath.Join(directory, "witness.db")
 	ctx := context.Background()
 	s, err := Open(ctx, Options{Path: path})
 	require.NoError(t, err)
 	_, err = s.WriteObservations(ctx, storage.Batch{Observations: minuteOf(100, 1)})
 	require.NoError(t, err)
-	if err := os.WriteFile(fmt.Sprintf("/sys/fs/ext4/%s/trigger_fs_error", filepath.Base(device)), []byte("1"), 0o200); err != nil {
-		require.NoError(t, s.Close())
-		t.Skip("the kernel lets nobody trigger an error: ", err)
-	}
+	disktest.Fail(t, directory)
 	for range 3 {
 		_, err = s.WriteObservations(ctx, storage.Batch{Observations: minuteOf(100, 2)})
 		require.Error(t, err)
@@ -129,24 +120,44 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// mountExt4 mounts a new file system without journal and returns its device.
-func mountExt4(t *testing.T, directory string) (device string) {
-	image := filepath.Join(t.TempDir(), "image")
-	for _, command := range [][]string{
-		{"truncate", "-s", "32M", image}, {"mkfs.ext4", "-q", "-O", "^has_journal", image}, {"mount", "-o", "loop,errors=remount-ro", image, directory},
-	} {
-		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("a file system of its own takes mkfs.ext4 and the right to mount it: %s: %v: %s", command[0], err, output)
-		}
+// TestWritesGoOnOnceTheFilesCanBeWritten has the files of an open database become read-only, and writable again as after
+// a remount: meanwhile writes are refused and reads go on, and then writes go on, without a restart, with nothing lost or
+// doubled.
+func TestWritesGoOnOnceTheFilesCanBeWritten(t *testing.T) {
+	directory := disktest.Ext4(t)
+	path := filepath.Join(directory, "witness.db")
+	s := openFolding(t, path, nil, foldLimits{dirty: 50, every: time.Millisecond, rows: 10, time: time.Hour}) // so that folds fail too
+	ctx := context.Background()
+	stored := 0
+	write := func(minute int) error {
+		written, err := s.WriteObservations(ctx, storage.Batch{Observations: minuteOf(100, minute)})
+		stored += written.Stored
+		return err
 	}
-	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(directory, 0)) })
-	mounts, err := os.ReadFile("/proc/self/mounts")
+	for minute := range 3 {
+		require.NoError(t, write(minute))
+	}
+	for round := range 3 {
+		unlock := disktest.Lock(t, path, path+"-wal", directory)
+		for range 3 {
+			require.Error(t, write(10+round))
+			hits, witnesses := addedUp(t, s)
+			assert.EqualValues(t, stored, hits, "what was acknowledged is served")
+			assert.Equal(t, 100, witnesses)
+		}
+		unlock()
+		for range 2 { // what was refused, and again
+			require.NoError(t, write(10+round))
+		}
+		hits, _ := addedUp(t, s)
+		assert.EqualValues(t, 100*(3+round+1), hits)
+		assert.EqualValues(t, stored, hits)
+		exact(t, s)
+	}
+	require.NoError(t, s.Close())
+	s, err := Open(ctx, Options{Path: path, Integrity: IntegrityFull})
 	require.NoError(t, err)
-	for line := range strings.Lines(string(mounts)) {
-		if fields := strings.Fields(line); fields[1] == directory {
-			device = fields[0]
-		}
-	}
-	require.NotEmpty(t, device)
-	return device
+	hits, _ := addedUp(t, s)
+	assert.EqualValues(t, 600, hits)
+	require.NoError(t, s.Close())
 }

@@ -185,7 +185,7 @@ func (w *writer) noteScope(tenant int64, scope string) error {
 }
 
 // NamedSubjects implements storage.Reader. Each witness is read once, however many findings it was named for.
-func (s *Storage) NamedSubjects(ctx context.Context, tenant string, findings []string) ([]storage.NamedSubject, error) {
+func (s *Storage) NamedSubjects(ctx context.Context, tenant string, findings []string, limit int) ([]storage.NamedSubject, error) {
 	type key struct {
 		finding string
 		subject int64
@@ -202,6 +202,9 @@ CROSS JOIN text t ON t.text = j.value
 CROSS JOIN named n ON n.tenant = ?1 AND n.finding = t.id
 CROSS JOIN witness w ON w.id = n.witness CROSS JOIN subject s ON s.id = w.subject
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`, []any{v.tenant, list(findings)}, func(rows *sql.Rows) error {
+			if limit--; limit < 0 {
+				return storage.ErrTooMany
+			}
 			var k key
 			var w witnessRow
 			if err := rows.Scan(&k.finding, &k.subject, &w.id, &w.workload, &w.kind); err != nil {

@@ -53,6 +53,7 @@ type caches struct {
 	namesIn    *cache[nameKey, placeNames]
 	books      map[bookKey]*book
 	booked     int // rows in books
+	speakers   int // sources in heard, or more
 }
 
 func newCaches(limit int, emptied *atomic.Uint64) caches {
@@ -86,7 +87,7 @@ func (c *caches) forget() {
 		each.clear()
 	}
 	clear(c.books)
-	c.booked = 0
+	c.booked, c.speakers = 0, 0
 }
 
 type moduleKey struct {

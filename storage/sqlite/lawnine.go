@@ -15,6 +15,8 @@ import (
 //
 // Where the host of an instance is not known, nobody can say that two installations are on one: only receivers of the same
 // installation are compared.
+//
+// Of a stage sourcesLimit sources are compared. What further ones say is added, and counted (Stats.Uncompared).
 
 // counts are the hits of one group by receiver.
 type counts []struct{ receiver, hits int64 }
@@ -41,6 +43,15 @@ func (c counts) with(receiver, hits int64) counts {
 
 // bookLimit is how many rows the books in memory are made of, at most, besides the one in use. Full ones are made again.
 const bookLimit = 1 << 18
+
+const (
+	// sourcesLimit is how many sources of a stage are compared. Whoever only asserts can invent them: where there are
+	// assertedLimit, further ones are heard only of what is measured.
+	sourcesLimit  = 2 * assertedLimit
+	assertedLimit = 1024
+	// speakersLimit is how many sources are held in memory, besides those of the stage in use.
+	speakersLimit = 1 << 18
+)
 
 // stage is where receivers are compared: an instance, and if its host is not known what an installation says of it.
 type stage struct {
@@ -77,14 +88,22 @@ type book struct {
 
 type witnessGroup struct{ witness, assurance int64 }
 
-// speaker is what is known of a stage: its sources, and how many receivers are among them.
+// speaker is what is known of a stage: the sources of it that are compared, and how many receivers are among them.
 type speaker struct {
 	sources   map[int64]int64 // to the receiver
 	receivers int
 }
 
+// full says that no further source is compared.
+func (s *speaker) full(assurance int64) bool {
+	if assurance == measured {
+		return len(s.sources) >= sourcesLimit
+	}
+	return len(s.sources) >= assertedLimit
+}
+
 func (s *speaker) hear(source, receiver int64) {
-	known := receiver == 0
+	known := false
 	for _, other := range s.sources {
 		known = known || other == receiver
 	}
@@ -94,44 +113,58 @@ func (s *speaker) hear(source, receiver int64) {
 	s.sources[source] = receiver
 }
 
-// speakers returns what is known of a stage.
-func (w *writer) speakers(on stage) (*speaker, error) {
+// speakerOf returns what is known of a stage.
+func (w *writer) speakerOf(on stage) (*speaker, error) {
 	if known, ok := w.heard.get(on); ok {
 		return known, nil
 	}
+	if w.speakers > speakersLimit {
+		w.heard.clear()
+		w.heard.emptied.Add(1)
+		w.speakers = 0
+	}
 	known := &speaker{sources: map[int64]int64{}}
-	err := each(w.findHeard, []any{on.instance}, func(rows *sql.Rows) error {
+	find, args := w.findHeard, []any{on.instance}
+	if on.installation != "" { // '0' comes after '/'
+		find, args = w.findHeardOf, []any{on.instance, on.installation, on.installation + "/", on.installation + "0"}
+	}
+	err := each(find, args, func(rows *sql.Rows) error {
 		var source, receiver int64
-		var text string
-		err := rows.Scan(&source, &receiver, &text)
-		if on.installation == "" || on.installation == installationOf(text) {
-			known.hear(source, receiver)
-		}
+		err := rows.Scan(&source, &receiver)
+		known.hear(source, receiver)
 		return err
 	})
 	if err == nil {
 		w.heard.put(on, known)
+		w.speakers += len(known.sources)
 	}
 	return known, err
 }
 
 // settle returns what a new row adds to its subject and to its witness. done must be called once the row is stored.
 func (w *writer) settle(start int64, row witnessRow, instance, assurance int64, source sourceRow, hits int64) (subjectHits, witnessHits int64, done func(), err error) {
+	if source.receiver == 0 {
+		return hits, hits, nil, nil
+	}
 	on, err := w.stageOf(instance, source)
 	if err != nil {
 		return 0, 0, nil, err
 	}
-	known, err := w.speakers(on)
+	known, err := w.speakerOf(on)
 	if err != nil {
 		return 0, 0, nil, err
 	}
 	if _, ok := known.sources[source.id]; !ok {
+		if known.full(assurance) {
+			return hits, hits, func() { w.uncompared.Add(1) }, nil
+		}
 		if err := execute(w.addHeard, instance, source.id); err != nil {
 			return 0, 0, nil, err
 		}
 		known.hear(source.id, source.receiver)
+		w.speakers++
 	}
-	if source.receiver == 0 || known.receivers < 2 {
+	if known.receivers < 2 {
 		return hits, hits, nil, nil
 	}
 	b, err := w.book(start, on, known)
@@ -155,6 +188,26 @@ func (w *writer) settle(start int64, row witnessRow, instance, assurance int64, 
 	}, nil
 }
 
+// fewSources are looked for in a window without asking which of them spoke in its hour.
+const fewSources = 32
+
+// speaking are the sources of a stage, and their receivers, that can have rows in the windows of a start.
+func (w *writer) speaking(start, instance int64, known *speaker) (map[int64]int64, error) {
+	if len(known.sources) <= fewSources {
+		return known.sources, nil
+	}
+	speaking := map[int64]int64{}
+	err := each(w.findActive, []any{start / hourLength, instance}, func(rows *sql.Rows) error {
+		var source int64
+		err := rows.Scan(&source)
+		if receiver, ok := known.sources[source]; ok {
+			speaking[source] = receiver
+		}
+		return err
+	})
+	return speaking, err
+}
+
 // book returns the groups of a stage and start, from the rows if they are not in memory.
 func (w *writer) book(start int64, on stage, known *speaker) (*book, error) {
 	key, instance := bookKey{start, on}, on.instance
@@ -166,10 +219,11 @@ func (w *writer) book(start int64, on stage, known *speaker) (*book, error) {
 		w.booked = 0
 	}
 	b := &book{map[placeKey]counts{}, map[witnessGroup]counts{}}
-	for source, receiver := range known.sources {
-		if receiver == 0 {
-			continue
-		}
+	speaking, err := w.speaking(start, instance, known)
+	if err != nil {
+		return nil, err
+	}
+	for source, receiver := range speaking {
 		err := each(w.findWindowRows, []any{start, source, instance}, func(rows *sql.Rows) error {
 			var row witnessRow
 			var assurance, hits int64
@@ -195,20 +249,27 @@ func (w *writer) withdraw(start int64, source sourceRow, instance int64, row wit
 		return err
 	}
 	w.stale = append(w.stale, stale{place: placeKey{row.subject, row.workload, instance, assurance}, witness: row, hour: start / hourLength})
+	if source.receiver == 0 {
+		return nil
+	}
 	on, err := w.stageOf(instance, source)
 	if err != nil {
 		return err
 	}
-	known, err := w.speakers(on)
-	if err != nil || source.receiver == 0 || known.receivers < 2 {
+	known, err := w.speakerOf(on)
+	if err != nil || known.receivers < 2 {
 		return err
+	}
+	if _, ok := known.sources[source.id]; !ok {
+		return nil // it was compared with nobody
 	}
 	delete(w.books, bookKey{start, on})
 	var rest []groupRow
-	for other, receiver := range known.sources {
-		if receiver == 0 {
-			continue
-		}
+	speaking, err := w.speaking(start, instance, known)
+	if err != nil {
+		return err
+	}
+	for other, receiver := range speaking {
 		err := each(w.findGroupRows, []any{start, other, instance, assurance, row.subject, row.workload}, func(rows *sql.Rows) error {
 			r := groupRow{source: other, receiver: receiver}
 			err := rows.Scan(&r.witness, &r.flush, &r.hits, &r.subjectHits, &r.witnessHits)

@@ -32,9 +32,12 @@ var schema7 string
 //go:embed schema_8.sql
 var schema8 string
 
+//go:embed schema_9.sql
+var schema9 string
+
 // migrations lead from one schema version to the next; PRAGMA user_version is how many were applied. Those that were
 // released are never changed.
-var migrations = []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8}
+var migrations = []string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8, schema9}
 
 // steps are what SQL alone cannot do of a migration, by the version that it leads to.
 var steps = map[int]func(context.Context, *sql.Tx) error{2: settleRows}

@@ -53,7 +53,7 @@ type scope struct {
 	*frozen
 	subjects []subjectOf  // of the tenant, with the kinds asked for
 	named    set          // witnesses that traces named for the finding
-	extra    []witnessRow // those of them that have none of the subjects
+	extra    []witnessRow // those of them that are selected and have none of the subjects
 }
 
 func (sc *scope) ids() []int64 {
@@ -69,10 +69,12 @@ type subjectOf struct{ id, kind int64 }
 
 // scoped runs do in a consistent snapshot for a filter.
 func (s *Storage) scoped(ctx context.Context, what, tenant string, f *storage.Filter, n needs, do func(*snapshot, *scope) error) error {
-	ids := make([]int64, 0, len(f.Subjects))
-	for _, id := range f.Subjects {
-		if row := subjectRow(id); row > 0 {
-			ids = append(ids, row)
+	ids := make([]int64, 0, len(f.Subjects)+len(f.FindingSubjects))
+	for _, of := range [][]string{f.Subjects, f.FindingSubjects} {
+		for _, id := range of {
+			if row := subjectRow(id); row > 0 {
+				ids = append(ids, row)
+			}
 		}
 	}
 	slices.Sort(ids)
@@ -106,9 +108,12 @@ func (v *snapshot) fill(sc *scope, f *storage.Filter, ids []int64) (missing []in
 		_, ok := kinds[kind]
 		return ok || len(kinds) == 0
 	}
-	asked := make(set, len(f.Subjects))
+	asked, claimed := make(set, len(f.Subjects)), make(set, len(f.FindingSubjects))
 	for _, id := range f.Subjects {
 		asked.add(subjectRow(id))
+	}
+	for _, id := range f.FindingSubjects {
+		claimed.add(subjectRow(id))
 	}
 	err = v.each("SELECT s.id, s.kind FROM json_each(?) j CROSS JOIN subject s ON s.id = j.value WHERE s.tenant = ?", []any{list(ids), v.tenant},
 		func(rows *sql.Rows) error {
@@ -127,7 +132,8 @@ WHERE n.tenant = ? AND n.finding = (SELECT id FROM text WHERE text = ?)`, []any{
 		var w witnessRow
 		err := rows.Scan(&w.id, &w.subject, &w.workload, &w.tenant, &w.kind, &w.created)
 		sc.named.add(w.id)
-		if _, ok := asked[w.subject]; !ok && wanted(w.kind) {
+		_, whole := asked[w.subject]
+		if _, ok := claimed[w.subject]; (ok || len(claimed) == 0) && !whole && wanted(w.kind) {
 			sc.extra = append(sc.extra, w)
 			if _, found := slices.BinarySearch(ids, w.subject); !found && !slices.Contains(missing, w.subject) {
 				missing = append(missing, w.subject)

@@ -81,6 +81,7 @@ type Stats struct {
 	Stored, Duplicates             uint64 // observations
 	RefusedAhead, RefusedMalformed uint64 // observations: in the future, not valid
 	RefusedBehind                  uint64 // observations: before the horizon
+	Uncompared                     uint64 // observations that were added although others can have counted the same
 	Folds                          uint64 // of derived rows into the file
 	Commits                        uint64 // transactions
 	Calls                          uint64 // writes in them
@@ -88,6 +89,8 @@ type Stats struct {
 	Backups, FailedBackups         uint64
 	Rolled, Deleted                uint64 // rows that were rolled up to, and deleted
 	FailedRounds                   uint64 // of the upkeep; they are tried again
+	// CoverageRows is how many rows of coverage are held in memory; 0 when there are too many, and the file is read.
+	CoverageRows int
 	// Oldest is the start of the oldest window and Free the bytes of the file that nothing uses, as of the last round.
 	Oldest time.Time
 	Free   int64
@@ -164,6 +167,7 @@ func Open(ctx context.Context, options Options) (*Storage, error) {
 // openFile opens a file that was checked.
 func openFile(ctx context.Context, path string, options Options) (*Storage, error) {
 	s := &Storage{now: options.Now, path: path, backup: options.Backup, backingUp: make(chan struct{}, 1)}
+	s.upkeep.found = sweepFound
 	s.connections = newConnections(readers)
 	s.recollection = newRecollection(rememberedLimit)
 	write, err := openDB(path, false)
@@ -184,7 +188,7 @@ func openFile(ctx context.Context, path string, options Options) (*Storage, erro
 		s.upkeep.look, err = openDB(path, true)
 	}
 	if err == nil {
-		err = s.rememberCoverage(ctx)
+		err = s.rememberCoverage(ctx, memoryLimit)
 	}
 	if err != nil {
 		if s.upkeep.look != nil {
@@ -225,10 +229,12 @@ func (s *Storage) Close() error {
 
 // Stats returns the counts since Open.
 func (s *Storage) Stats() Stats {
+	rows, _ := s.coverage.held()
 	return Stats{
-		Stored: s.stored.Load(), Duplicates: s.duplicates.Load(),
+		CoverageRows: rows,
+		Stored:       s.stored.Load(), Duplicates: s.duplicates.Load(),
 		RefusedAhead: s.ahead.Load(), RefusedMalformed: s.malformed.Load(),
-		RefusedBehind: s.behind.Load(), Folds: s.writer.derived.folds.Load(),
+		RefusedBehind: s.behind.Load(), Uncompared: s.writer.uncompared.Load(), Folds: s.writer.derived.folds.Load(),
 		Commits: s.writer.commits.Load(), Calls: s.writer.calls.Load(), Emptied: s.emptied.Load() + s.recollection.emptied.Load(),
 		Backups: s.backups.Load(), FailedBackups: s.failedBackups.Load(),
 		Rolled: s.rolledRows.Load(), Deleted: s.deletedRows.Load(), FailedRounds: s.failedRounds.Load(),

@@ -55,7 +55,9 @@ WHERE s.module <> 0 OR k.part = s.part`, list(components), false},
 			err := v.each(by.query, []any{v.tenant, by.value}, func(rows *sql.Rows) error {
 				var id int64
 				err := rows.Scan(&id)
-				ids[id] = struct{}{}
+				if ids[id] = struct{}{}; query.Limit > 0 && len(ids) > query.Limit {
+					return storage.ErrTooMany
+				}
 				if by.named {
 					named[id] = true
 				}

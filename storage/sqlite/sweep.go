@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 )
 
@@ -29,7 +31,7 @@ var sweptTables = []swept{
 	}},
 	{table: "workload", others: []string{"SELECT workload FROM place"}, used: func(c *caches, add func(int64)) { ids(c.workloads, add) }},
 	{table: "instance", others: []string{"SELECT instance FROM heard", "SELECT instance FROM place", "SELECT instance FROM total"}, used: func(c *caches, add func(int64)) { ids(c.instances, add) }},
-	{table: "source", others: []string{"SELECT source FROM heard"}, used: func(c *caches, add func(int64)) {
+	{table: "source", others: []string{"SELECT source FROM heard", "SELECT DISTINCT source FROM active"}, used: func(c *caches, add func(int64)) {
 		for _, s := range c.sources.entries {
 			add(s.id)
 		}
@@ -80,8 +82,12 @@ func (s *Storage) sweep(ctx context.Context) error {
 	return s.step(ctx, func() error { return w.change("UPDATE state SET value = 0 WHERE name = ?", markSweep) }, nil)
 }
 
-// sweepPart is how many rows are deleted at once.
-const sweepPart = 500
+const (
+	// sweepPart is how many rows are deleted at once.
+	sweepPart = 500
+	// sweepFound is how many rows to delete are looked for at once: to look takes as long as to read all that refers to them.
+	sweepFound = 100 * sweepPart
+)
 
 // sweepWitnesses deletes witnesses and subjects of which there is no total.
 func (s *Storage) sweepWitnesses(ctx context.Context) error {
@@ -122,51 +128,52 @@ func (s *Storage) sweepWitnesses(ctx context.Context) error {
 
 // sweepHeard forgets who spoke of an instance when nothing is left of it.
 func (s *Storage) sweepHeard(ctx context.Context) error {
-	w := s.writer
-	found, err := numbers(ctx, s.upkeep.look, 2, "SELECT instance, source FROM heard WHERE (instance, source) NOT IN (SELECT instance, source FROM active)")
-	if err != nil {
-		return err
-	}
-	for len(found) > 0 {
-		part := found[:min(len(found), sweepPart)]
-		found = found[len(part):]
-		if err := s.step(ctx, func() error {
-			w.forget()
-			for _, h := range part {
-				// It may have spoken since, of windows before the horizon no more.
-				if err := w.change(`DELETE FROM heard WHERE instance = ?1 AND source = ?2 AND NOT EXISTS (
+	return s.sweepKeys(ctx, 2, `SELECT instance, source FROM heard WHERE (instance, source) > (?1, ?2) AND (instance, source) NOT IN (SELECT instance, source FROM active)
+ORDER BY instance, source LIMIT ?3`, func(w *writer, h []int64) error {
+		// It may have spoken since, of windows before the horizon no more.
+		return w.change(`DELETE FROM heard WHERE instance = ?1 AND source = ?2 AND NOT EXISTS (
 SELECT 1 FROM (SELECT DISTINCT start / 3600000000000 AS hour FROM window WHERE start >= ?3) x JOIN active a ON a.hour = x.hour AND a.instance = ?1 AND a.source = ?2)`,
-					h[0], h[1], w.horizon); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, nil); err != nil {
+			h[0], h[1], w.horizon)
+	})
+}
+
+// sweepKnown forgets what is known of modules that are no more, and of symbols without module.
+func (s *Storage) sweepKnown(ctx context.Context) error {
+	for _, table := range []string{"known_artifact", "known_component"} {
+		err := s.sweepKeys(ctx, 3, "SELECT tenant, module, part FROM "+table+` k WHERE (tenant, module, part) > (?1, ?2, ?3)
+AND CASE k.module WHEN 0 THEN k.part NOT IN (SELECT symbol FROM frame WHERE module = 0) ELSE k.module NOT IN (SELECT key FROM module) END
+ORDER BY tenant, module, part LIMIT ?4`, func(w *writer, k []int64) error {
+			// The module may have come back since.
+			return w.change("DELETE FROM "+table+` WHERE tenant = ?1 AND module = ?2 AND part = ?3
+AND CASE ?2 WHEN 0 THEN NOT EXISTS (SELECT 1 FROM subject WHERE tenant = ?1 AND module = 0 AND part = ?3) ELSE NOT EXISTS (SELECT 1 FROM module WHERE key = ?2) END`,
+				k[0], k[1], k[2])
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sweepKnown forgets what is known of modules that are no more, and of symbols without module.
-func (s *Storage) sweepKnown(ctx context.Context) error {
-	w := s.writer
-	for _, table := range []string{"known_artifact", "known_component"} {
-		found, err := numbers(ctx, s.upkeep.look, 3, "SELECT tenant, module, part FROM "+table+` k
-WHERE CASE k.module WHEN 0 THEN k.part NOT IN (SELECT symbol FROM frame WHERE module = 0) ELSE k.module NOT IN (SELECT key FROM module) END`)
-		if err != nil {
+// sweepKeys has rows deleted that a query finds by their key of n integers: those behind a key, in its order, up to a limit.
+func (s *Storage) sweepKeys(ctx context.Context, n int, find string, remove func(w *writer, key []int64) error) error {
+	last := make([]any, n)
+	for i := range last {
+		last[i] = int64(math.MinInt64)
+	}
+	for {
+		found, err := numbers(ctx, s.upkeep.look, n, find, append(slices.Clone(last), s.upkeep.found)...)
+		if err != nil || len(found) == 0 {
 			return err
 		}
-		for len(found) > 0 {
-			part := found[:min(len(found), sweepPart)]
-			found = found[len(part):]
+		for i := range last {
+			last[i] = found[len(found)-1][i]
+		}
+		for part := range slices.Chunk(found, sweepPart) {
 			if err := s.step(ctx, func() error {
-				w.forget()
-				for _, k := range part {
-					// The module may have come back since.
-					if err := w.change("DELETE FROM "+table+` WHERE tenant = ?1 AND module = ?2 AND part = ?3
-AND CASE ?2 WHEN 0 THEN NOT EXISTS (SELECT 1 FROM subject WHERE tenant = ?1 AND module = 0 AND part = ?3) ELSE NOT EXISTS (SELECT 1 FROM module WHERE key = ?2) END`,
-						k[0], k[1], k[2]); err != nil {
+				s.writer.forget()
+				for _, key := range part {
+					if err := remove(s.writer, key); err != nil {
 						return err
 					}
 				}
@@ -176,7 +183,6 @@ AND CASE ?2 WHEN 0 THEN NOT EXISTS (SELECT 1 FROM subject WHERE tenant = ?1 AND 
 			}
 		}
 	}
-	return nil
 }
 
 // sweepTable deletes the rows of a table that nothing refers to. What is in use is read aside, while others write: what
@@ -200,39 +206,40 @@ func (s *Storage) sweepTable(ctx context.Context, t *swept) (n int, whole bool, 
 	if err != nil {
 		return n, false, err
 	}
-	unused, err := numbers(ctx, s.upkeep.look, 1, fmt.Sprintf("SELECT id FROM %s WHERE id <> 0 AND id < ? AND id NOT IN (%s)", t.table, strings.Join(queries, " UNION ALL ")), highest)
-	if err != nil {
-		return n, false, err
-	}
-	for whole = true; whole && len(unused) > 0; {
-		part := unused[:min(len(unused), sweepPart)]
-		unused = unused[len(part):]
-		if err := s.step(ctx, func() error {
-			if whole = s.emptied.Load() == emptied; !whole { // no cache knows any more what was used
-				return nil
-			}
-			used := set{}
-			t.used(&w.caches, used.add)
-			for _, id := range part {
-				if _, ok := used[id[0]]; ok {
-					continue
+	find := fmt.Sprintf("SELECT id FROM %s WHERE id > ? AND id < ? AND id NOT IN (%s) ORDER BY id LIMIT ?", t.table, strings.Join(queries, " UNION ALL "))
+	for last := int64(0); ; {
+		unused, err := numbers(ctx, s.upkeep.look, 1, find, last, highest, s.upkeep.found)
+		if err != nil || len(unused) == 0 {
+			return n, err == nil, err
+		}
+		last = unused[len(unused)-1][0]
+		for part := range slices.Chunk(unused, sweepPart) {
+			if err := s.step(ctx, func() error {
+				if whole = s.emptied.Load() == emptied; !whole { // no cache knows any more what was used
+					return nil
 				}
-				for _, owned := range t.owned {
-					if err := w.change("DELETE FROM "+owned+" WHERE "+t.table+" = ?", id[0]); err != nil {
+				used := set{}
+				t.used(&w.caches, used.add)
+				for _, id := range part {
+					if _, ok := used[id[0]]; ok {
+						continue
+					}
+					for _, owned := range t.owned {
+						if err := w.change("DELETE FROM "+owned+" WHERE "+t.table+" = ?", id[0]); err != nil {
+							return err
+						}
+					}
+					if err := w.change("DELETE FROM "+t.table+" WHERE id = ?", id[0]); err != nil {
 						return err
 					}
+					n++
 				}
-				if err := w.change("DELETE FROM "+t.table+" WHERE id = ?", id[0]); err != nil {
-					return err
-				}
-				n++
+				return nil
+			}, nil); err != nil || !whole {
+				return n, false, err
 			}
-			return nil
-		}, nil); err != nil {
-			return n, false, err
 		}
 	}
-	return n, whole, nil
 }
 
 // references are queries of the ids in use: by foreign keys, and others.

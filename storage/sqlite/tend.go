@@ -34,6 +34,7 @@ type upkeep struct {
 	life  Life
 	look  *sql.DB // reads what only the upkeep changes, and what is verified later
 	round sync.Mutex
+	found int // sweepFound, but in tests
 	stop  context.CancelFunc
 	ended chan struct{}
 }
@@ -88,6 +89,9 @@ func (s *Storage) tend(ctx context.Context) error {
 		}
 	}
 	if err := s.sweep(ctx); err != nil {
+		return err
+	}
+	if err := s.rememberAgain(ctx); err != nil {
 		return err
 	}
 	defer s.survey(ctx)

@@ -67,6 +67,7 @@ r AS MATERIALIZED (SELECT o.*, w.subject, w.workload, s.tenant, s.kind, i.host, 
 	}
 	require.Equal(t, text(r+"SELECT DISTINCT start FROM r ORDER BY 1"), text("SELECT start FROM window ORDER BY 1"), "window")
 	require.Equal(t, text(r+"SELECT DISTINCT start / 3600000000000, instance, source FROM r ORDER BY 1, 2, 3"), text("SELECT hour, instance, source FROM active ORDER BY 1, 2, 3"), "active")
+	require.Empty(t, text(r+"SELECT DISTINCT source FROM r WHERE source NOT IN (SELECT id FROM source)"), "sources of rows")
 	require.Equal(t, "ok\n", text("PRAGMA quick_check"))
 	require.Empty(t, text("PRAGMA foreign_key_check"))
 }
@@ -190,8 +191,15 @@ func TestTheHorizonGoesByTheNewestEvent(t *testing.T) {
 }
 
 func TestRetentionByAge(t *testing.T) {
+	for _, found := range []int{1, 3, sweepFound} {
+		t.Run(fmt.Sprint(found, " rows to delete at once"), func(t *testing.T) { retainByAge(t, found) })
+	}
+}
+
+func retainByAge(t *testing.T, found int) {
 	path := filepath.Join(t.TempDir(), "witness.db")
 	s := openAlive(t, path, lifeClock, Life{DedupeHorizon: dayOfHours, DaysAfter: 3 * dayOfHours, MaxAge: 5 * dayOfHours})
+	s.upkeep.found = found
 	ctx := context.Background()
 	cutoff := lifeNow.Add(-5 * dayOfHours).Truncate(dayOfHours)
 	var kept uint64
@@ -253,6 +261,9 @@ func TestRetentionByAge(t *testing.T) {
 		"SELECT count(*) FROM artifact WHERE purl = 'pkg:golang/app@v8'", "SELECT count(*) FROM module WHERE path = '/bin/8'",
 		"SELECT count(*) FROM node n WHERE n.id <> 0 AND n.id < (SELECT max(id) FROM node) AND n.id NOT IN (SELECT node FROM witness UNION ALL SELECT caller FROM node)",
 		"SELECT count(*) FROM named WHERE witness NOT IN (SELECT id FROM witness)",
+		"SELECT count(*) FROM heard WHERE source NOT IN (SELECT source FROM active)",
+		"SELECT count(*) FROM known_artifact WHERE module <> 0 AND module NOT IN (SELECT key FROM module)",
+		"SELECT count(*) FROM known_component WHERE module <> 0 AND module NOT IN (SELECT key FROM module)",
 	} {
 		n, err := numbers(ctx, s.upkeep.look, 1, gone)
 		require.NoError(t, err)

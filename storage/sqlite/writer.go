@@ -50,8 +50,8 @@ type writer struct {
 	horizon     int64 // windows that start before it are refused
 	newHorizon  int64 // once the transaction is committed
 
-	commits, calls atomic.Uint64
-	changes        *changeLog
+	commits, calls, uncompared atomic.Uint64
+	changes                    *changeLog
 }
 
 // statements are the prepared statements that are no part of interning.

@@ -107,9 +107,18 @@ func namedSubjects(b *bench) {
 		observation(hits(7), namespace("third")),
 		observation(hits(9), finding("f"), function("golang.org/x/net/html", "Render")),
 	)
-	named, err := b.NamedSubjects(b.ctx, "", []string{"g", "f", "unknown"})
+	named, err := b.NamedSubjects(b.ctx, "", []string{"g", "f", "unknown"}, 1000)
 	require.NoError(b, err)
 	require.Len(b, named, 3)
+	for limit, tooMany := range map[int]bool{4: false, 3: true, 0: true} {
+		limited, err := b.NamedSubjects(b.ctx, "", []string{"g", "f", "unknown"}, limit)
+		if tooMany {
+			assert.ErrorIs(b, err, storage.ErrTooMany)
+			continue
+		}
+		require.NoError(b, err)
+		assert.Equal(b, named, limited)
+	}
 	subjects, err := b.Subjects(b.ctx, "", storage.SubjectQuery{IDs: []string{named[0].Subject, named[1].Subject, "0"}})
 	require.NoError(b, err)
 	require.Len(b, subjects, 2)

@@ -28,6 +28,7 @@ func (m model) add(tenant string, o witness.Observation) bool {
 			if known.Assurance == o.Assurance || o.Assurance == witness.Asserted {
 				return false
 			}
+			o.FindingIDs = append(slices.Clone(o.FindingIDs), known.FindingIDs...)
 			*known = o
 			return true
 		}
@@ -48,7 +49,19 @@ func selects(f *storage.Filter, o *witness.Observation) bool {
 		(len(f.Namespaces) == 0 || slices.Contains(f.Namespaces, o.Witness.Workload.Namespace))
 }
 
-// hits adds up by law 9 what a filter selects. of says what is compared: a subject or a witness. into gets the hits.
+// named are the witnesses that a finding was named for.
+func (m model) named(tenant, finding string) map[witness.ID]bool {
+	named := map[witness.ID]bool{}
+	for i := range m[tenant] {
+		if o := &m[tenant][i]; slices.Contains(o.FindingIDs, finding) {
+			named[o.ID] = true
+		}
+	}
+	return named
+}
+
+// hits adds up by law 9 what a filter selects. of says what is compared, a subject or a witness, and of what is not selected
+// nothing. into gets the hits.
 func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observation) string, into func(*witness.Observation, uint64)) {
 	type group struct {
 		of, receiver string
@@ -62,8 +75,8 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 	any := map[group]*witness.Observation{}
 	for i := range m[tenant] {
 		o := &m[tenant][i]
-		if selects(f, o) {
-			g := group{of(o), storage.Receiver(o.Source), installation(o), o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}
+		if compared := of(o); compared != "" && selects(f, o) {
+			g := group{compared, storage.Receiver(o.Source), installation(o), o.WindowStart.UnixNano(), o.Witness.Workload, o.Instance, o.Assurance}
 			sums[g] += o.Hits
 			any[g] = o
 		}
@@ -83,6 +96,9 @@ func (m model) hits(tenant string, f *storage.Filter, of func(*witness.Observati
 		into(any[g], n)
 	}
 }
+
+// namedFinding is the finding that some observations of histories are named for.
+const namedFinding = "F"
 
 // installation is that of the source of an observation on a host that nobody knows: two may be on two hosts.
 func installation(o *witness.Observation) string {
@@ -115,6 +131,9 @@ func histories(t *testing.T, open Open, reopen Reopen) {
 			o.ID = o.Witness.ID()
 		}
 		o.HitsError = rapid.Uint64Range(0, o.Hits).Draw(t, "error")
+		if rapid.IntRange(0, 3).Draw(t, "name") == 0 {
+			o.FindingIDs = []string{namedFinding}
+		}
 		return o
 	})
 	now := func() time.Time { return noon.Add(time.Hour) }
@@ -182,27 +201,62 @@ func compare(ctx context.Context, r *rapid.T, s storage.Storage, m model, tenant
 	if err != nil {
 		r.Fatal(err)
 	}
-	wantBySubject, wantByWitness := map[string]uint64{}, map[string]uint64{}
+	bySubject := func(o *witness.Observation) string { return subjectOf(&o.Witness) }
+	same(r, "hot symbols", m.bySubject(tenant, &f, bySubject), symbolsOf(hot))
+	if len(hot) == 0 {
+		return
+	}
+	// Of the subjects some are asked for, and of some the witnesses that were named.
+	own, claimed := map[string]bool{}, map[string]bool{}
+	whole := rapid.Bool().Draw(r, "whole")
+	if !whole {
+		f.Finding = rapid.SampledFrom([]string{"", namedFinding}).Draw(r, "finding")
+	}
+	for i := range hot {
+		id, subject := hot[i].Subject.ID, subjectOf(&witness.Witness{Kind: hot[i].Subject.Kind, Frame: hot[i].Subject.Frame})
+		if whole || rapid.Bool().Draw(r, "own") {
+			f.Subjects, own[subject] = append(f.Subjects, id), true
+		}
+		if f.Finding != "" && rapid.Bool().Draw(r, "claimed") {
+			f.FindingSubjects, claimed[subject] = append(f.FindingSubjects, id), true
+		}
+	}
+	if len(f.Subjects) == 0 && f.Finding == "" {
+		return
+	}
+	named := m.named(tenant, f.Finding)
+	compared := func(o *witness.Observation) string {
+		switch subject := bySubject(o); {
+		case own[subject]:
+			return subject
+		case named[o.ID] && (len(claimed) == 0 || claimed[subject]):
+			return o.ID.String()
+		default:
+			return ""
+		}
+	}
+	wantByWitness := map[string]uint64{}
 	wantByKind, wantByTime := map[witness.Kind]uint64{}, map[string]uint64{}
 	const size = 30 * time.Minute
 	var total uint64
-	m.hits(tenant, &f, func(o *witness.Observation) string { return subjectOf(&o.Witness) }, func(o *witness.Observation, n uint64) {
-		wantBySubject[subjectOf(&o.Witness)] += n
+	m.hits(tenant, &f, compared, func(o *witness.Observation, n uint64) {
 		wantByKind[o.Witness.Kind] += n
 		wantByTime[fmt.Sprint(witness.AlignWindow(o.WindowStart, size).Unix(), o.Witness.Kind)] += n
 		total += n
 	})
-	m.hits(tenant, &f, func(o *witness.Observation) string { return o.ID.String() }, func(o *witness.Observation, n uint64) {
+	m.hits(tenant, &f, func(o *witness.Observation) string {
+		if compared(o) == "" {
+			return ""
+		}
+		return o.ID.String()
+	}, func(o *witness.Observation, n uint64) {
 		wantByWitness[o.ID.String()] += n
 	})
-	same(r, "hot symbols", wantBySubject, func(yield func(string, uint64)) {
-		for _, symbol := range hot {
-			yield(subjectOf(&witness.Witness{Kind: symbol.Subject.Kind, Frame: symbol.Subject.Frame}), symbol.Hits)
-		}
-	})
-	for _, symbol := range hot {
-		f.Subjects = append(f.Subjects, symbol.Subject.ID)
+	some, err := s.HotSymbols(ctx, tenant, storage.HotQuery{Filter: f, Limit: 1000})
+	if err != nil {
+		r.Fatal(err)
 	}
+	same(r, "hot symbols of some", m.bySubject(tenant, &f, compared), symbolsOf(some))
 	summary, err := s.Summary(ctx, tenant, f)
 	if err != nil {
 		r.Fatal(err)
@@ -210,7 +264,7 @@ func compare(ctx context.Context, r *rapid.T, s storage.Storage, m model, tenant
 	if summary.Hits != total || summary.Witnesses != len(wantByWitness) {
 		r.Fatalf("summary: %d hits of %d witnesses, want %d of %d", summary.Hits, summary.Witnesses, total, len(wantByWitness))
 	}
-	m.places(ctx, r, s, tenant, f, &summary)
+	m.places(ctx, r, s, tenant, f, hot, compared, &summary)
 	same(r, "summary by kind", wantByKind, func(yield func(witness.Kind, uint64)) {
 		for kind, n := range summary.ByKind {
 			yield(kind, n)
@@ -248,6 +302,21 @@ func compare(ctx context.Context, r *rapid.T, s storage.Storage, m model, tenant
 			query.After = page.Next
 		}
 	})
+}
+
+// bySubject adds up by subject.
+func (m model) bySubject(tenant string, f *storage.Filter, of func(*witness.Observation) string) map[string]uint64 {
+	want := map[string]uint64{}
+	m.hits(tenant, f, of, func(o *witness.Observation, n uint64) { want[subjectOf(&o.Witness)] += n })
+	return want
+}
+
+func symbolsOf(hot []storage.HotSymbol) func(yield func(string, uint64)) {
+	return func(yield func(string, uint64)) {
+		for i := range hot {
+			yield(subjectOf(&witness.Witness{Kind: hot[i].Subject.Kind, Frame: hot[i].Subject.Frame}), hot[i].Hits)
+		}
+	}
 }
 
 // describes checks what does not depend on law 9.
@@ -298,13 +367,14 @@ func same[K comparable](r *rapid.T, what string, want map[K]uint64, each func(yi
 	}
 }
 
-// places compares places with the model, and totals and places with a summary.
-func (m model) places(ctx context.Context, r *rapid.T, s storage.Storage, tenant string, f storage.Filter, summary *storage.Summary) {
+// places compares places with the model, and totals and places with a summary. hot are all subjects that the filter could
+// select.
+func (m model) places(ctx context.Context, r *rapid.T, s storage.Storage, tenant string, f storage.Filter, hot []storage.HotSymbol, of func(*witness.Observation) string, summary *storage.Summary) {
 	totals, err := s.Totals(ctx, tenant, f.Subjects)
 	if err != nil {
 		r.Fatal(err)
 	}
-	whole := f.From.IsZero() && f.To.IsZero() && len(f.Kinds) == 0 && f.Assurance == "" && len(f.Namespaces) == 0
+	whole := f.From.IsZero() && f.To.IsZero() && len(f.Kinds) == 0 && f.Assurance == "" && len(f.Namespaces) == 0 && f.Finding == ""
 	if whole && fmt.Sprint(totals) != fmt.Sprint(summary.BySubject) {
 		r.Fatalf("totals are %+v, want %+v", totals, summary.BySubject)
 	}
@@ -312,16 +382,12 @@ func (m model) places(ctx context.Context, r *rapid.T, s storage.Storage, tenant
 	at := func(subject string, workload witness.Workload, instance witness.Instance) string {
 		return fmt.Sprint(subject, workload, instance)
 	}
-	m.hits(tenant, &f, func(o *witness.Observation) string { return subjectOf(&o.Witness) }, func(o *witness.Observation, n uint64) {
+	m.hits(tenant, &f, of, func(o *witness.Observation, n uint64) {
 		want[at(string(o.Witness.Kind)+o.Witness.Frame.Symbol, o.Witness.Workload, o.Instance)] += n
 	})
-	subjects, err := s.Subjects(ctx, tenant, storage.SubjectQuery{IDs: f.Subjects})
-	if err != nil {
-		r.Fatal(err)
-	}
 	names := map[string]string{}
-	for i := range subjects {
-		names[subjects[i].ID] = string(subjects[i].Kind) + subjects[i].Frame.Symbol
+	for i := range hot {
+		names[hot[i].Subject.ID] = string(hot[i].Subject.Kind) + hot[i].Subject.Frame.Symbol
 	}
 	places, err := s.Places(ctx, tenant, f)
 	if err != nil {

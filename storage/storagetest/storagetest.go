@@ -52,6 +52,8 @@ func Run(t *testing.T, open Open, reopen Reopen) {
 		{"findings come in pages", findingPages},
 		{"a finding imported later finds its witnesses", importedLater},
 		{"a trace names a finding", named},
+		{"named witnesses of some subjects", namedOfSubjects},
+		{"subjects up to a limit", limitedSubjects},
 		{"a link learnt later applies to older observations", learntLater},
 		{"measured knowledge stands before asserted", measuredFirst},
 		{"a witness comes back as it is", roundTrip},
@@ -596,6 +598,25 @@ func findings(b *bench) {
 	assert.EqualValues(b, 2, b.summary("").Hits, "no witness is deleted")
 }
 
+func limitedSubjects(b *bench) {
+	b.write(
+		observation(finding("F")), observation(function("golang.org/x/net/html", "Render"), component("pkg:golang/golang.org/x/net@v1")),
+		observation(function("other", "Parse")), observation(function("other", "Parse"), namespace("bank")),
+	)
+	query := storage.SubjectQuery{Finding: "F", Members: []string{"Parse"}, Packages: []string{"other"}, Components: []string{"pkg:golang/golang.org/x/net"}}
+	for limit, tooMany := range map[int]bool{0: false, 3: false, 4: false, 2: true, 1: true} {
+		query.Limit = limit
+		subjects, err := b.Subjects(b.ctx, "", query)
+		if tooMany {
+			assert.ErrorIs(b, err, storage.ErrTooMany, "limit %d", limit)
+			assert.Empty(b, subjects)
+			continue
+		}
+		require.NoError(b, err)
+		assert.Len(b, subjects, 3, "limit %d; each once, whatever selects it", limit)
+	}
+}
+
 func (b *bench) findingIDs(query storage.FindingQuery) []string {
 	b.Helper()
 	ids := []string{}
@@ -715,6 +736,59 @@ func named(b *bench) {
 	require.NoError(b, err)
 	assert.EqualValues(b, 4, summary.Hits)
 	assert.Empty(b, b.witnesses("", storage.WitnessQuery{}), "neither subjects nor finding is nothing")
+}
+
+func namedOfSubjects(b *bench) {
+	b.write(
+		observation(hits(2)), observation(hits(3), function("other", "Claimed"), finding("CVE-1")), observation(hits(7), function("other", "Claimed"), namespace("bank")),
+		observation(hits(5), function("golang.org/x/net/html", "Render"), finding("CVE-1")), observation(hits(11), namespace("bank"), finding("CVE-1")),
+	)
+	ids := map[string]string{}
+	hot, err := b.HotSymbols(b.ctx, "", storage.HotQuery{})
+	require.NoError(b, err)
+	for _, symbol := range hot {
+		ids[symbol.Subject.Frame.Member] = symbol.Subject.ID
+	}
+	require.Len(b, ids, 3)
+	for name, test := range map[string]struct {
+		filter storage.Filter
+		want   uint64
+	}{
+		"all that were named":        {storage.Filter{Finding: "CVE-1"}, 3 + 5 + 11},
+		"those of one subject":       {storage.Filter{Finding: "CVE-1", FindingSubjects: []string{ids["Claimed"]}}, 3},
+		"besides another subject":    {storage.Filter{Finding: "CVE-1", FindingSubjects: []string{ids["Claimed"]}, Subjects: []string{ids["Parse"]}}, 2 + 11 + 3},
+		"of a subject that is whole": {storage.Filter{Finding: "CVE-1", FindingSubjects: []string{ids["Claimed"]}, Subjects: []string{ids["Claimed"]}}, 3 + 7},
+		"of no subject that is":      {storage.Filter{Finding: "CVE-1", FindingSubjects: []string{"none"}}, 0},
+		"without a finding":          {storage.Filter{FindingSubjects: []string{ids["Claimed"]}, Subjects: []string{ids["Render"]}}, 5},
+	} {
+		for period, bound := range map[string]time.Time{"": {}, ", bounded": noon.Add(-time.Hour)} {
+			f := test.filter
+			f.From = bound
+			summary, err := b.Summary(b.ctx, "", f)
+			require.NoError(b, err)
+			assert.Equal(b, test.want, summary.Hits, "summary of %s%s", name, period)
+			var line, listed, placed, symbols uint64
+			timeline, err := b.Timeline(b.ctx, "", storage.TimelineQuery{Filter: f, Bucket: time.Hour})
+			require.NoError(b, err)
+			for _, bucket := range timeline.Buckets {
+				line += bucket.Hits[witness.KindCall]
+			}
+			for _, w := range b.witnesses("", storage.WitnessQuery{Filter: f}) {
+				listed += w.Hits
+			}
+			places, err := b.Places(b.ctx, "", f)
+			require.NoError(b, err)
+			for i := range places {
+				placed += places[i].Hits
+			}
+			hot, err := b.HotSymbols(b.ctx, "", storage.HotQuery{Filter: f})
+			require.NoError(b, err)
+			for i := range hot {
+				symbols += hot[i].Hits
+			}
+			assert.Equal(b, [4]uint64{test.want, test.want, test.want, test.want}, [4]uint64{line, listed, placed, symbols}, "timeline, witnesses, places, hot symbols of %s%s", name, period)
+		}
+	}
 }
 
 func learntLater(b *bench) {

@@ -96,9 +96,6 @@ func (m *Matches) assets(w *score.Weights, now time.Time, f *witness.Finding, by
 	var order []key
 	for i := range places {
 		place := &places[i]
-		if _, ok := m.subjects[place.Subject]; !ok {
-			continue
-		}
 		k := key{by.of(&place.Workload, place.Instance.Host), place.Subject}
 		p := portions[k]
 		if p == nil {

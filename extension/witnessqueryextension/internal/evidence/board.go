@@ -27,9 +27,10 @@ type Summed struct {
 	Band                string
 }
 
-// Summarize adds up the evidence of some findings with a few calls of the reader, however many findings they are.
+// Summarize adds up the evidence of some findings with a few calls of the reader, however many findings they are. ErrTooMany,
+// if there are more than MaxSubjects for each, or a board could not hold them.
 func Summarize(ctx context.Context, reader storage.Reader, tenant string, w *score.Weights, now time.Time, findings []witness.Finding) ([]Summed, error) {
-	b := newBoard(tenant, w, reader, math.MaxInt, math.MaxInt)
+	b := newBoard(tenant, w, reader, math.MaxInt, min(maxBoardPairs, MaxSubjects*len(findings)))
 	entries := make([]*entry, len(findings))
 	for i := range findings {
 		entries[i] = b.put(&findings[i], time.Time{})
@@ -116,6 +117,7 @@ type board struct {
 	subjects map[string]*boardSubject // those that answer something
 	claims   map[string][]*entry      // by subject, those that traces named it for
 	pairs    int                      // of finding and subject
+	named    int                      // subjects that traces named, and their workloads
 	names    int                      // of subjects
 	stale    []*entry                 // those to add up again
 }
@@ -184,7 +186,7 @@ func newBoard(tenant string, w *score.Weights, reader storage.Reader, maxEntries
 func (b *board) empty() {
 	b.lock.Lock()
 	defer b.lock.Unlock()
-	b.pairs, b.names = 0, 0
+	b.pairs, b.named, b.names = 0, 0, 0
 	b.entries, b.numbered, b.free, b.sorted, b.unsorted, b.stale = map[string]*entry{}, nil, nil, nil, false, nil
 	b.index = finding.NewIndex()
 	b.subjects, b.claims = map[string]*boardSubject{}, map[string][]*entry{}
@@ -236,7 +238,8 @@ func (b *board) remove(id string) {
 
 // disown takes an entry out of claims.
 func (b *board) disown(e *entry) {
-	for subject := range e.named {
+	for subject, n := range e.named {
+		b.named -= weightOf(&n)
 		b.claims[subject] = slices.DeleteFunc(b.claims[subject], func(other *entry) bool { return other == e })
 		if len(b.claims[subject]) == 0 {
 			delete(b.claims, subject)
@@ -244,6 +247,12 @@ func (b *board) disown(e *entry) {
 	}
 	e.named = nil
 }
+
+// weightOf is what a named subject counts among pairs.
+func weightOf(n *storage.NamedSubject) int { return 1 + len(n.Workloads) }
+
+// full says that there is more than the board holds.
+func (b *board) full() bool { return b.pairs+b.named > b.maxPairs }
 
 // drop forgets a subject that answers nothing.
 func (b *board) drop(s *boardSubject) {
@@ -269,7 +278,7 @@ func (b *board) load(ctx context.Context, entries []*entry) error {
 		return cmp.Or(cmp.Compare(x.finding.Component, y.finding.Component), cmp.Compare(x.finding.ID, y.finding.ID))
 	})
 	for chunk := range slices.Chunk(byComponent, boardChunk) {
-		var query storage.SubjectQuery
+		query := storage.SubjectQuery{Limit: b.maxPairs}
 		for _, e := range chunk {
 			members, packages, components := finding.Selectors(&e.finding)
 			query.Members = append(query.Members, members...)
@@ -301,7 +310,7 @@ func (b *board) load(ctx context.Context, entries []*entry) error {
 			}
 			b.lock.Unlock()
 		}
-		if b.pairs > b.maxPairs {
+		if b.full() {
 			return ErrTooMany
 		}
 	}
@@ -322,7 +331,7 @@ func (b *board) claim(ctx context.Context, entries []*entry) error {
 	for i, e := range entries {
 		ids[i] = e.finding.ID
 	}
-	named, err := b.reader.NamedSubjects(ctx, b.tenant, ids)
+	named, err := b.reader.NamedSubjects(ctx, b.tenant, ids, b.maxPairs)
 	if err != nil {
 		return err
 	}
@@ -341,7 +350,11 @@ func (b *board) claim(ctx context.Context, entries []*entry) error {
 			e.named = map[string]storage.NamedSubject{}
 		}
 		e.named[n.Subject] = n
+		b.named += weightOf(&n)
 		b.claims[n.Subject] = append(b.claims[n.Subject], e)
+	}
+	if b.full() {
+		return ErrTooMany
 	}
 	return nil
 }
@@ -431,7 +444,7 @@ func (b *board) describe(ctx context.Context, ids []string) error {
 			left = append(left, id)
 		}
 	}
-	tooMany := b.pairs > b.maxPairs
+	tooMany := b.full()
 	b.lock.Unlock()
 	if tooMany {
 		return ErrTooMany

@@ -17,7 +17,8 @@ import (
 const (
 	// MaxBoardFindings is how many findings of a tenant can be selected and ordered by their evidence.
 	MaxBoardFindings = 200_000
-	// maxBoardPairs is how many pairs of finding and subject are kept for a tenant, at about 80 bytes each.
+	// maxBoardPairs is how many pairs of finding and subject are kept for a tenant, at about 80 bytes each; what traces named,
+	// with its workloads, counts besides.
 	maxBoardPairs = 2_000_000
 	// maxBoardNames is how many pairs of subject and namespace or image are kept for a tenant, at 8 bytes each.
 	maxBoardNames = 10_000_000
@@ -41,8 +42,8 @@ const (
 
 // Errors of Boards.
 var (
-	// ErrTooMany says that a tenant has more findings, or more evidence for them, than a board holds.
-	ErrTooMany = errors.New("there are more findings than can be ordered by their evidence")
+	// ErrTooMany says that there are more findings, or is more evidence for them, than an answer or a board holds.
+	ErrTooMany = storage.ErrTooMany
 	// ErrReading says that the findings are still being read. That goes on: whoever asks later is answered.
 	ErrReading = errors.New("the findings are being read")
 )

@@ -24,6 +24,7 @@ type store struct {
 	subjects []storage.Subject
 	hits     uint64
 	changes  storage.Changes
+	named    []storage.NamedSubject
 	failing  error
 	totals   func() // before totals are read
 }
@@ -45,8 +46,21 @@ func (s *store) Findings(_ context.Context, _ string, q storage.FindingQuery) (s
 	return page, s.failing
 }
 
-func (s *store) Subjects(context.Context, string, storage.SubjectQuery) ([]storage.Subject, error) {
-	return s.subjects, nil
+func (s *store) Subjects(_ context.Context, _ string, q storage.SubjectQuery) ([]storage.Subject, error) {
+	if len(q.Components)+len(q.Packages)+len(q.Members) > 0 {
+		return s.subjects, nil
+	}
+	var found []storage.Subject
+	for _, subject := range s.subjects {
+		if slices.Contains(q.IDs, subject.ID) {
+			found = append(found, subject)
+		}
+	}
+	return found, nil
+}
+
+func (s *store) NamedSubjects(context.Context, string, []string, int) ([]storage.NamedSubject, error) {
+	return s.named, nil
 }
 
 func (s *store) Totals(_ context.Context, _ string, ids []string) (map[string]storage.SubjectTotal, error) {
@@ -204,4 +218,22 @@ func TestClosedBoards(t *testing.T) {
 	close(k.ended)
 	_, err = k.ask(context.Background(), false)
 	require.ErrorIs(t, err, errForgotten)
+}
+
+// What traces named a finding for is held with its workloads, which are as many as whoever posts wants.
+func TestNamedSubjectsCountAsPairs(t *testing.T) {
+	s, k := keep(t, 2) // of twenty pairs at most
+	s.named = []storage.NamedSubject{{Finding: "F", Subject: "elsewhere", Workloads: make([]witness.Workload, 17)}}
+	s.changes.Findings = []string{"F"}
+	require.NoError(t, k.look(t.Context()))
+	s.changes.Findings = []string{"F"}
+	require.NoError(t, k.look(t.Context()), "it is not counted twice")
+	s.named[0].Workloads = append(s.named[0].Workloads, witness.Workload{})
+	s.changes.Findings = []string{"F"}
+	require.ErrorIs(t, k.look(t.Context()), ErrTooMany)
+	k.fail(ErrTooMany)
+	assert.Zero(t, k.board.named)
+	s.named, s.changes.Findings = nil, []string{"F"}
+	require.NoError(t, k.look(t.Context()), "it is less again")
+	assert.Equal(t, uint64(2), k.hitsOf(t, "F"))
 }

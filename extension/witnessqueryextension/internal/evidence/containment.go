@@ -139,10 +139,7 @@ func (m *Matches) sites(ctx context.Context, reader storage.Reader) (map[witness
 	sites := map[witness.Workload]*site{}
 	for i := range places {
 		p := &places[i]
-		subject, ok := m.subjects[p.Subject]
-		if !ok {
-			continue
-		}
+		subject := m.subjects[p.Subject]
 		s := sites[p.Workload]
 		if s == nil {
 			s = &site{map[witness.Instance]bool{}, map[string]bool{}, map[string]bool{}}

@@ -52,9 +52,12 @@ type Matches struct {
 	others     others
 }
 
-// Match looks up what answers a question.
+// MaxSubjects is how many subjects are looked at to answer a question.
+const MaxSubjects = 100_000
+
+// Match looks up what answers a question. ErrTooMany, if more than MaxSubjects could.
 func Match(ctx context.Context, reader storage.Reader, q *Question) (*Matches, error) {
-	query := storage.SubjectQuery{Finding: q.Finding.ID}
+	query := storage.SubjectQuery{Finding: q.Finding.ID, Limit: MaxSubjects}
 	query.Members, query.Packages, query.Components = finding.Selectors(&q.Finding)
 	subjects, err := reader.Subjects(ctx, q.Tenant, query)
 	if err != nil {
@@ -87,9 +90,11 @@ func match(q *Question, subjects []storage.Subject) *Matches {
 			m.filter.Subjects = append(m.filter.Subjects, s.ID)
 		}
 		if s.Named {
-			// What a trace claims holds for the traces that do, and not for all that have this subject.
+			// What a trace claims holds for the traces that do, and not for all that have this subject; and where the claim is
+			// no answer, such as for a version outside of the finding's, not for those either.
 			if subject.claimed = of(true); subject.claimed != nil {
 				m.filter.Finding = q.Finding.ID
+				m.filter.FindingSubjects = append(m.filter.FindingSubjects, s.ID)
 			}
 		}
 		if subject.own != nil || subject.claimed != nil {
@@ -115,81 +120,7 @@ func (m *Matches) Summary(ctx context.Context, reader storage.Reader) (storage.S
 	if m.Empty() {
 		return storage.Summary{}, nil
 	}
-	summary, err := reader.Summary(ctx, m.tenant, m.filter)
-	if err != nil {
-		return storage.Summary{}, err
-	}
-	if m.restrict(&summary) {
-		err = m.recount(ctx, reader, &summary)
-	}
-	return summary, err
-}
-
-// recount counts the witnesses and places of what restrict left.
-func (m *Matches) recount(ctx context.Context, reader storage.Reader, summary *storage.Summary) error {
-	summary.Witnesses = 0
-	query := storage.WitnessQuery{Sort: storage.SortID, Limit: 1000}
-	for {
-		page, err := m.Witnesses(ctx, reader, query)
-		if err != nil {
-			return err
-		}
-		summary.Witnesses += len(page.Witnesses)
-		if query.After = page.Next; page.Next == nil {
-			break
-		}
-	}
-	places, err := reader.Places(ctx, m.tenant, m.filter)
-	if err != nil {
-		return err
-	}
-	var seen [3]map[string]struct{}
-	for i := range places {
-		p := &places[i]
-		if _, ok := m.subjects[p.Subject]; !ok {
-			continue
-		}
-		for j, name := range [3]string{p.Instance.Container, p.Instance.Host, p.Workload.Image} {
-			if name != "" {
-				seen[j] = union(seen[j], map[string]struct{}{name: {}})
-			}
-		}
-	}
-	summary.Containers, summary.Hosts, summary.Images = len(seen[0]), len(seen[1]), len(seen[2])
-	return nil
-}
-
-// restrict takes out of a summary what traces named the finding for although it is none of its evidence, such as a version
-// outside of the finding's. It reports whether there was any; then witnesses and places are to be counted again.
-func (m *Matches) restrict(summary *storage.Summary) (other bool) {
-	for id := range summary.BySubject {
-		if _, ok := m.subjects[id]; !ok {
-			delete(summary.BySubject, id)
-			other = true
-		}
-	}
-	if !other {
-		return false
-	}
-	summary.Hits, summary.ByKind, summary.ByAssurance = 0, map[witness.Kind]uint64{}, map[witness.Assurance]uint64{}
-	summary.FirstSeen, summary.LastSeen = time.Time{}, time.Time{}
-	for id, total := range summary.BySubject {
-		s := m.subjects[id]
-		summary.Hits = plus(summary.Hits, total.Hits)
-		summary.ByKind[s.Kind] = plus(summary.ByKind[s.Kind], total.Hits)
-		for assurance, hits := range map[witness.Assurance]uint64{witness.Measured: total.Measured, witness.Asserted: total.Hits - total.Measured} {
-			if hits > 0 {
-				summary.ByAssurance[assurance] = plus(summary.ByAssurance[assurance], hits)
-			}
-		}
-		if summary.FirstSeen.IsZero() || total.FirstSeen.Before(summary.FirstSeen) {
-			summary.FirstSeen = total.FirstSeen
-		}
-		if total.LastSeen.After(summary.LastSeen) {
-			summary.LastSeen = total.LastSeen
-		}
-	}
-	return true
+	return reader.Summary(ctx, m.tenant, m.filter)
 }
 
 // Witnesses returns a page of the evidence.
@@ -198,15 +129,7 @@ func (m *Matches) Witnesses(ctx context.Context, reader storage.Reader, query st
 		return storage.WitnessPage{}, nil
 	}
 	query.Filter = m.filter
-	page, err := reader.Witnesses(ctx, m.tenant, query)
-	if err != nil {
-		return storage.WitnessPage{}, err
-	}
-	page.Witnesses = slices.DeleteFunc(page.Witnesses, func(w storage.WitnessTotal) bool {
-		_, ok := m.subjects[w.Subject]
-		return !ok
-	})
-	return page, nil
+	return reader.Witnesses(ctx, m.tenant, query)
 }
 
 // DirectPathObserved reports whether the function itself has hits in a summary.

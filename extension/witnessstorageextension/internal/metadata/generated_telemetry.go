@@ -25,24 +25,26 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                               metric.Meter
-	mu                                  sync.Mutex
-	registrations                       []metric.Registration
-	WitnessStorageBackups               metric.Int64ObservableCounter
-	WitnessStorageCacheResets           metric.Int64ObservableCounter
-	WitnessStorageCalls                 metric.Int64ObservableCounter
-	WitnessStorageCommits               metric.Int64ObservableCounter
-	WitnessStorageDeletedRows           metric.Int64ObservableCounter
-	WitnessStorageDuplicateObservations metric.Int64ObservableCounter
-	WitnessStorageFailedRounds          metric.Int64ObservableCounter
-	WitnessStorageFree                  metric.Int64ObservableGauge
-	WitnessStorageOldest                metric.Int64ObservableGauge
-	WitnessStorageRefusedObservations   metric.Int64ObservableCounter
-	WitnessStorageRolledRows            metric.Int64ObservableCounter
-	WitnessStorageSetAside              metric.Int64ObservableGauge
-	WitnessStorageSize                  metric.Int64ObservableGauge
-	WitnessStorageStoredObservations    metric.Int64ObservableCounter
-	WitnessStorageUncheckedTables       metric.Int64ObservableGauge
+	meter                                metric.Meter
+	mu                                   sync.Mutex
+	registrations                        []metric.Registration
+	WitnessStorageBackups                metric.Int64ObservableCounter
+	WitnessStorageCacheResets            metric.Int64ObservableCounter
+	WitnessStorageCalls                  metric.Int64ObservableCounter
+	WitnessStorageCommits                metric.Int64ObservableCounter
+	WitnessStorageCoverageRows           metric.Int64ObservableGauge
+	WitnessStorageDeletedRows            metric.Int64ObservableCounter
+	WitnessStorageDuplicateObservations  metric.Int64ObservableCounter
+	WitnessStorageFailedRounds           metric.Int64ObservableCounter
+	WitnessStorageFree                   metric.Int64ObservableGauge
+	WitnessStorageOldest                 metric.Int64ObservableGauge
+	WitnessStorageRefusedObservations    metric.Int64ObservableCounter
+	WitnessStorageRolledRows             metric.Int64ObservableCounter
+	WitnessStorageSetAside               metric.Int64ObservableGauge
+	WitnessStorageSize                   metric.Int64ObservableGauge
+	WitnessStorageStoredObservations     metric.Int64ObservableCounter
+	WitnessStorageUncheckedTables        metric.Int64ObservableGauge
+	WitnessStorageUncomparedObservations metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -107,6 +109,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageCommitsCallback(cb metric
 		cb(ctx, &observerInt64{inst: builder.WitnessStorageCommits, obs: o})
 		return nil
 	}, builder.WitnessStorageCommits)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterWitnessStorageCoverageRowsCallback sets callback for observable WitnessStorageCoverageRows metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageCoverageRowsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageCoverageRows, obs: o})
+		return nil
+	}, builder.WitnessStorageCoverageRows)
 	if err != nil {
 		return err
 	}
@@ -281,6 +298,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageUncheckedTablesCallback(c
 	return nil
 }
 
+// RegisterWitnessStorageUncomparedObservationsCallback sets callback for observable WitnessStorageUncomparedObservations metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageUncomparedObservationsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageUncomparedObservations, obs: o})
+		return nil
+	}, builder.WitnessStorageUncomparedObservations)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -331,6 +363,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_storage_commits",
 		metric.WithDescription("Transactions that were committed, each with its sync to disk. [Alpha]"),
 		metric.WithUnit("{commit}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageCoverageRows, err = builder.meter.Int64ObservableGauge(
+		"otelcol_witness_storage_coverage_rows",
+		metric.WithDescription("Rows of coverage of the last days that are held in memory. 0 while there are too many: answers read the file then, which takes longer. [Alpha]"),
+		metric.WithUnit("{row}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessStorageDeletedRows, err = builder.meter.Int64ObservableCounter(
@@ -397,6 +435,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_storage_unchecked_tables",
 		metric.WithDescription("Tables that the check at the start had no time for. [Alpha]"),
 		metric.WithUnit("{table}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageUncomparedObservations, err = builder.meter.Int64ObservableCounter(
+		"otelcol_witness_storage_uncompared_observations",
+		metric.WithDescription("Observations that were added although two receivers of a host can have counted the same: more sources spoke of a container than are compared. [Alpha]"),
+		metric.WithUnit("{observation}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs
