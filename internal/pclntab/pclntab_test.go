@@ -250,6 +250,14 @@ func TestPrograms(t *testing.T) {
 					require.NoError(t, err)
 					assert.True(t, ok)
 					assert.Equal(t, f, again)
+					vaddr, ok := table.Address(f.Offset)
+					assert.True(t, ok)
+					assert.Equal(t, f.Entry, vaddr)
+					inside, err := table.InlinedInto(&f)
+					require.NoError(t, err)
+					if name.Name == "main.large" && b.name != "without optimization" {
+						assert.Subset(t, inside, []string{"main.middle", "main.small"})
+					}
 					generated[name.Name], err = table.Generated(&f)
 					require.NoError(t, err)
 				}
