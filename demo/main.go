@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,15 +30,15 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer) (err error) {
+func run() (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "witness-demo-")
@@ -47,7 +48,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
 	path := filepath.Join(dir, "server")
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, ".")
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, ".") //nolint:gosec // a directory made above
 	build.Dir, build.Stderr = "demo/server", os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the server: %w", err)
@@ -74,7 +75,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		}
 		for _, hook := range coverage.Hooks {
 			if hook.OfFinding && hook.State == "attached" {
-				fmt.Fprintf(out, "%s is watched: %s.%s, in %s\n", finding, hook.Symbol.Package, hook.Symbol.Member, filepath.Base(hook.File.Path))
+				fmt.Printf("%s is watched: %s.%s, in %s\n", finding, hook.Symbol.Package, hook.Symbol.Member, filepath.Base(hook.File.Path))
 				return true, nil
 			}
 		}
@@ -88,7 +89,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 			return fmt.Errorf("ask the server: %w", err)
 		}
 	}
-	fmt.Fprintf(out, "the server was asked %d times\n\n", requests)
+	fmt.Printf("the server was asked %d times\n\n", requests)
 	seen := func() (bool, error) {
 		traces, err := c.Traces(ctx, finding, client.TracesQuery{})
 		if err != nil {
@@ -101,7 +102,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		if err != nil {
 			return false, err
 		}
-		show(out, traces, score)
+		show(traces, score)
 		return true, nil
 	}
 	if err := await(ctx, collector.ended, seen); err != nil {
@@ -159,7 +160,7 @@ func collect(ctx context.Context, dir string) (*program, string, error) {
 	environment := os.Environ()
 	var api string
 	for _, name := range []string{"WITNESS_API_ENDPOINT", "WITNESS_HEALTH_ENDPOINT", "WITNESS_OTLP_GRPC_ENDPOINT", "WITNESS_OTLP_HTTP_ENDPOINT"} {
-		endpoint, err := free()
+		endpoint, err := free(ctx)
 		if err != nil {
 			return nil, "", err
 		}
@@ -171,16 +172,17 @@ func collect(ctx context.Context, dir string) (*program, string, error) {
 	collector := exec.CommandContext(ctx, "bin/otelcol-witness", "--config", "config/local.yaml",
 		"--config", "yaml:receivers::ebpf::interval: 1s", "--config", "yaml:processors::hot_symbol::flush_interval: 1s",
 		"--config", "yaml:service::telemetry::metrics::level: none", "--config", "yaml:service::telemetry::logs::level: error")
-	collector.Env = append(environment, "WITNESS_DATA_DIR="+filepath.Join(dir, "data"), "WITNESS_FINDINGS=demo/findings",
-		"TETRAGON_EXPORT_FILE="+filepath.Join(dir, "none.jsonl"))
+	collector.Env = slices.Concat(environment, []string{"WITNESS_DATA_DIR=" + filepath.Join(dir, "data"), "WITNESS_FINDINGS=demo/findings",
+		"TETRAGON_EXPORT_FILE=" + filepath.Join(dir, "none.jsonl")})
 	collector.Stderr = os.Stderr
 	collector.Cancel = func() error { return collector.Process.Signal(os.Interrupt) }
 	p, err := start(collector)
 	return p, api, err
 }
 
-func free() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func free(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -217,8 +219,8 @@ func ask(ctx context.Context, url string) error {
 	return errors.Join(err, answer.Body.Close())
 }
 
-func show(out io.Writer, traces *client.Traces, score *client.Score) {
-	fmt.Fprintf(out, "%s: score %.4f (%s), %d calls, measured %d\n", finding, score.Score, score.Band, traces.Summary.ByKind.Call, traces.Summary.ByAssurance.Measured)
+func show(traces *client.Traces, score *client.Score) {
+	fmt.Printf("%s: score %.4f (%s), %d calls, measured %d\n", finding, score.Score, score.Band, traces.Summary.ByKind.Call, traces.Summary.ByAssurance.Measured)
 	for i := range traces.Traces {
 		t := &traces.Traces[i]
 		if len(t.Frames) < 2 {
@@ -228,18 +230,18 @@ func show(out io.Writer, traces *client.Traces, score *client.Score) {
 		if t.Component != nil {
 			component = *t.Component
 		}
-		fmt.Fprintf(out, "\n%s %s, %s\n", t.Kind, t.Match.Level, component)
+		fmt.Printf("\n%s %s, %s\n", t.Kind, t.Match.Level, component)
 		for _, frame := range t.Frames {
 			mark := "  "
 			if frame.VulnerableFunction {
 				mark = "* "
 			}
-			fmt.Fprintf(out, "  %s%s\n", mark, name(&frame))
+			fmt.Printf("  %s%s\n", mark, name(&frame))
 		}
 	}
-	fmt.Fprintf(out, "\n%s\n", score.BandWhy)
+	fmt.Printf("\n%s\n", score.BandWhy)
 	for _, factor := range score.Factors {
-		fmt.Fprintf(out, "  %-14s %.4f  %s\n", factor.Name, factor.Value, factor.Why)
+		fmt.Printf("  %-14s %.4f  %s\n", factor.Name, factor.Value, factor.Why)
 	}
 }
 

@@ -46,7 +46,7 @@ func Ext4(t *testing.T) (directory string) {
 	for _, command := range [][]string{
 		{"truncate", "-s", "32M", image}, {"mkfs.ext4", "-q", "-O", "^has_journal", image}, {"mount", "-o", "loop,errors=remount-ro", image, directory},
 	} {
-		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		if output, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil { //nolint:gosec // constants, and a directory of the test
 			skip(t, "mkfs.ext4 and the right to mount what it makes", errors.New(command[0]+": "+err.Error()+": "+string(output)))
 		}
 	}
@@ -92,7 +92,7 @@ func Lock(t *testing.T, paths ...string) (unlock func()) {
 		if err != nil {
 			return err
 		}
-		defer file.Close() //nolint:errcheck // only read
+		defer file.Close()
 		flags, err := unix.IoctlGetInt(int(file.Fd()), unix.FS_IOC_GETFLAGS)
 		if err != nil {
 			return err

@@ -50,7 +50,7 @@ func ReadLayout(r io.ReaderAt, size int64) (*Layout, error) {
 	case h.phnum > 0 && h.phentsize < h.minimalProgram || h.phoff > 1<<62 || size < 0:
 		return nil, ErrNotELF
 	}
-	l := &Layout{Machine: h.machine, Order: h.order, Wide: h.wide, size: uint64(size)}
+	l := &Layout{Machine: h.machine, Order: h.order, Wide: h.wide, size: uint64(size)} //nolint:gosec // not negative
 	table := make([]byte, h.phnum*h.phentsize)
 	if err := readFull(r, table, h.phoff); err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func read(r io.ReaderAt, b []byte, offset uint64) error {
 	if n == len(b) {
 		return nil
 	}
-	if err == nil || err == io.EOF { //nolint:errorlint // io.ReaderAt returns it as it is
+	if err == nil || err == io.EOF {
 		err = elffile.ErrNotELF
 	}
 	return err
@@ -188,7 +188,7 @@ func (t *Table) pointers() ([]uint64, error) {
 				}
 				from += next
 				if from%8 == 0 {
-					if found = append(found, s.Vaddr+at+uint64(from)); len(found) == maxModules {
+					if found = append(found, s.Vaddr+at+uint64(from)); len(found) == maxModules { //nolint:gosec // not negative
 						return found, nil
 					}
 				}

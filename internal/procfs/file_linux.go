@@ -14,11 +14,11 @@ import (
 )
 
 var (
-	// ErrNotMapped: nothing is mapped there any more.
+	// ErrNotMapped says that nothing is mapped there any more.
 	ErrNotMapped = errors.New("not mapped")
-	// ErrReplaced: another file is mapped there, or has the path, by now.
+	// ErrReplaced says that another file is mapped there, or has the path, by now.
 	ErrReplaced = errors.New("another file by now")
-	// ErrNotRegular: a device, a pipe, a directory. It is not opened.
+	// ErrNotRegular says that it is a device, a pipe or a directory, which is not opened.
 	ErrNotRegular = errors.New("not a regular file")
 )
 
@@ -209,7 +209,7 @@ func (p *Process) Leads(path string, to *Held) (bool, error) {
 	}
 	named, err := p.openInRoot(path)
 	if err != nil {
-		return false, nil //nolint:nilerr // it leads nowhere, for the process or for us
+		return false, nil
 	}
 	defer closeFD(named)
 	stat, err := regular(named)

@@ -16,13 +16,13 @@ import (
 )
 
 var (
-	// ErrGone: the process has ended.
+	// ErrGone says that the process has ended.
 	ErrGone = errors.New("the process has ended")
-	// ErrOther: the pid belongs to a process that began at another time, or the boot was another one.
+	// ErrOther says that the pid belongs to a process that began at another time, or the boot was another one.
 	ErrOther = errors.New("another process has the pid")
-	// ErrMalformed: a file does not have the form that the kernel gives it.
+	// ErrMalformed says that a file does not have the form that the kernel gives it.
 	ErrMalformed = errors.New("malformed")
-	// ErrLimit: there is more than is read.
+	// ErrLimit says that there is more than is read.
 	ErrLimit = errors.New("too long")
 )
 

@@ -126,7 +126,7 @@ func (c *Cache[K]) frames(key K, open func() (File, error), offset uint64, retur
 		c.entries[key] = element
 		c.stats.Bytes += t.memory
 	}
-	t := element.Value.(*entry[K]).table //nolint:errcheck // nothing else is in the list
+	t := element.Value.(*entry[K]).table
 	before := t.memory
 	if returned {
 		if offset == 0 {
@@ -144,7 +144,7 @@ func (c *Cache[K]) frames(key K, open func() (File, error), offset uint64, retur
 }
 
 func (c *Cache[K]) remove(element *list.Element) {
-	e := c.order.Remove(element).(*entry[K]) //nolint:errcheck // nothing else is in the list
+	e := c.order.Remove(element).(*entry[K])
 	delete(c.entries, e.key)
 	c.stats.Bytes -= e.table.memory
 	_ = e.table.f.Close() // it was only read

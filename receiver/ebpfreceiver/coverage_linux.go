@@ -74,7 +74,7 @@ func (l *ledger) miss(stage string, n uint64) {
 func (l *ledger) lose(b *delivery.Batch[place], stage string, n uint64, about witness.About) {
 	l.total += n
 	l.lost[stage] += int64(min(n, 1<<62)) //nolint:gosec // in range
-	l.put(b, place{}, &witness.Coverage{Start: l.start, End: l.now(), LossStage: stage, Lost: n, About: about})
+	l.put(b, &witness.Coverage{Start: l.start, End: l.now(), LossStage: stage, Lost: n, About: about})
 }
 
 // missed takes account of what the kernel counted as lost since the last time.
@@ -88,17 +88,17 @@ func (l *ledger) missed(c bpf.Counts) {
 // beat writes the heartbeat of the time until end. watched of seen processes were watched; files are those with probes.
 func (l *ledger) beat(b *delivery.Batch[place], end time.Time, kinds []witness.Kind, seen uint64, files []*file) {
 	for _, stage := range slices.Sorted(maps.Keys(l.losses)) {
-		l.put(b, place{}, &witness.Coverage{Start: l.start, End: end, LossStage: stage, Lost: l.losses[stage]})
+		l.put(b, &witness.Coverage{Start: l.start, End: end, LossStage: stage, Lost: l.losses[stage]})
 	}
 	clear(l.losses)
 	if len(kinds) > 0 {
-		l.put(b, place{}, &witness.Coverage{
+		l.put(b, &witness.Coverage{
 			Signal: signal, Kinds: kinds, Start: l.start, End: end, Interval: l.interval, ProcessesWatched: seen, ProcessesSeen: seen, Lost: l.total,
 		})
 	}
 	for _, f := range files {
 		users := uint64(len(f.probed.users))
-		l.put(b, place{}, &witness.Coverage{
+		l.put(b, &witness.Coverage{
 			Signal: signal, Kinds: []witness.Kind{witness.KindCall}, Start: l.start, End: end, Interval: l.interval,
 			ProcessesWatched: users, ProcessesSeen: users, About: witness.About{Module: moduleOf(f.path, f.facts)},
 		})
@@ -119,10 +119,10 @@ func (l *ledger) status(b *delivery.Batch[place], target string, about witness.A
 		l.states[key] = state + reason
 	}
 	at := l.now()
-	l.put(b, place{}, &witness.Coverage{Start: at, End: at, About: about, StatusTarget: target, StatusState: state, StatusReason: reason})
+	l.put(b, &witness.Coverage{Start: at, End: at, About: about, StatusTarget: target, StatusState: state, StatusReason: reason})
 }
 
-func (l *ledger) put(b *delivery.Batch[place], at place, c *witness.Coverage) {
+func (l *ledger) put(b *delivery.Batch[place], c *witness.Coverage) {
 	c.Source = l.source
-	c.Put(b.Records(at).AppendEmpty(), l.now())
+	c.Put(b.Records(place{}).AppendEmpty(), l.now())
 }

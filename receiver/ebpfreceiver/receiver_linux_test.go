@@ -308,7 +308,7 @@ func TestReplacedAndDeletedFiles(t *testing.T) {
 	w.learn(path, "counted")
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path+".new", content, 0o700)) //nolint:gosec // it is executed
+	require.NoError(t, os.WriteFile(path+".new", content, 0o700))
 	require.NoError(t, os.Rename(path+".new", path))
 	require.NoError(t, exec.Command(path, "0").Run())
 	require.Eventually(t, func() bool {
@@ -455,12 +455,12 @@ func TestUnprivileged(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "test")
 	content, err := os.ReadFile(os.Args[0])
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(program, content, 0o755)) //nolint:gosec // it is executed by another user
+	require.NoError(t, os.WriteFile(program, content, 0o755))
 	for dir := filepath.Dir(program); dir != "/"; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		require.NoError(t, err)
 		if info.Mode()&0o001 == 0 {
-			require.NoError(t, os.Chmod(dir, info.Mode()|0o055)) //nolint:gosec // a directory of the test
+			require.NoError(t, os.Chmod(dir, info.Mode()|0o055))
 		}
 	}
 	command := exec.Command(program, "-test.run=^TestUnprivileged$", "-test.v")
@@ -533,7 +533,7 @@ func memory(t testing.TB, pid int, at uint64) []byte {
 	require.NoError(t, err)
 	defer f.Close()
 	b := make([]byte, 8)
-	_, err = f.ReadAt(b, int64(at)) //nolint:gosec // a user address
+	_, err = f.ReadAt(b, int64(at))
 	require.NoError(t, err)
 	return b
 }

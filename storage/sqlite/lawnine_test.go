@@ -119,7 +119,6 @@ func TestForgottenSpeakersAreHeardAgain(t *testing.T) {
 		put(t, s, ofSource("a/1/y", 1, witness.Measured, hits(5), on))
 		after, _ := addedUp(t, s)
 		assert.EqualValues(t, before+1+5, after)
-		before = after
 	}
 }
 
@@ -158,6 +157,7 @@ func TestSweepingKeepsTheSourcesOfPosts(t *testing.T) {
 	var sources []string
 	found, err := s.read.Query("SELECT DISTINCT source FROM observation WHERE source LIKE 'post/%'")
 	require.NoError(t, err)
+	defer found.Close()
 	for found.Next() {
 		var source string
 		require.NoError(t, found.Scan(&source))

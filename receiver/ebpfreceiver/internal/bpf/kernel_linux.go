@@ -433,7 +433,7 @@ func text(raw []int8) string {
 		if c == 0 {
 			break
 		}
-		b = append(b, byte(c)) //nolint:gosec // bytes of text
+		b = append(b, byte(c))
 	}
 	return string(b)
 }
@@ -458,7 +458,8 @@ func (k *Kernel) Hits(do func(HitKey, Hit)) error {
 	seen := map[witnessHitKey]struct{}{}
 	for {
 		n, err := k.maps[witnessMapHits].BatchLookup(&cursor, keys, values, nil)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		last := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !last {
 			return fmt.Errorf("read hits: %w", err)
 		}
 		for i := range n {
@@ -469,7 +470,7 @@ func (k *Kernel) Hits(do func(HitKey, Hit)) error {
 			h := &values[i]
 			do(HitKey{keys[i].Probe, processOf(&keys[i].Process)}, Hit{h.Hits, time.Duration(h.First), time.Duration(h.Last)}) //nolint:gosec // hundreds of years
 		}
-		if err != nil {
+		if last {
 			return nil
 		}
 	}

@@ -109,7 +109,7 @@ func TestProcesses(t *testing.T) {
 	t.Logf("hook %s, refused %v", used, refused)
 	command := exec.Command("/bin/sh", "-c", "exit 3")
 	require.Error(t, command.Run())
-	pid := uint32(command.Process.Pid) //nolint:gosec // pids have 22 bits
+	pid := uint32(command.Process.Pid)
 	var forked, executed, exited Event
 	until(t, k, func(e Event) bool {
 		if e.Process.PID == pid {
@@ -285,7 +285,7 @@ func TestMapped(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files := map[uint64]int{}
 		err := k.Mapped(func(m Mapping) {
-			if m.Process.PID == uint32(command.Process.Pid) { //nolint:gosec // pids have 22 bits
+			if m.Process.PID == uint32(command.Process.Pid) {
 				files[m.File.Inode]++
 				assert.Positive(t, m.Process.Start)
 				assert.Positive(t, m.Start)

@@ -71,7 +71,7 @@ func TestMappings(t *testing.T) {
 
 func TestSamples(t *testing.T) {
 	r := open(t, Options{Frequency: 199})
-	pid := uint32(os.Getpid()) //nolint:gosec // pids have 22 bits
+	pid := uint32(os.Getpid())
 	all := collect(t, r, func() {
 		for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
 			_ = filepath.Clean("/a/../b")

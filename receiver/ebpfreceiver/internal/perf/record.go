@@ -67,7 +67,7 @@ func parse(kind uint32, misc uint16, body []byte) (r Record, ok bool, err error)
 			return r, false, errRecord
 		}
 		n := u64(16)
-		if n > uint64(len(body)-24)/8 {
+		if n > uint64(len(body)-24)/8 { //nolint:gosec // not negative
 			return r, false, errRecord
 		}
 		s := &Sample{PID: u32(0), Time: time.Duration(u64(8))} //nolint:gosec // hundreds of years
