@@ -86,7 +86,7 @@ func (l *ledger) missed(c bpf.Counts) {
 }
 
 // beat writes the heartbeat of the time until end. watched of seen processes were watched; files are those with probes.
-func (l *ledger) beat(b *delivery.Batch[place], end time.Time, kinds []witness.Kind, seen uint64, files []*file) {
+func (l *ledger) beat(b *delivery.Batch[place], end time.Time, kinds []witness.Kind, seen uint64, files []*probed) {
 	for _, stage := range slices.Sorted(maps.Keys(l.losses)) {
 		l.put(b, &witness.Coverage{Start: l.start, End: end, LossStage: stage, Lost: l.losses[stage]})
 	}
@@ -97,10 +97,10 @@ func (l *ledger) beat(b *delivery.Batch[place], end time.Time, kinds []witness.K
 		})
 	}
 	for _, f := range files {
-		users := uint64(len(f.probed.users))
+		users := uint64(len(f.users))
 		l.put(b, &witness.Coverage{
 			Signal: signal, Kinds: []witness.Kind{witness.KindCall}, Start: l.start, End: end, Interval: l.interval,
-			ProcessesWatched: users, ProcessesSeen: users, About: witness.About{Module: moduleOf(f.path, f.facts)},
+			ProcessesWatched: users, ProcessesSeen: users, About: witness.About{Module: moduleOf(f.names[0].path, f.names[0].facts)},
 		})
 	}
 	l.total = 0

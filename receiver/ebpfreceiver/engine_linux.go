@@ -52,7 +52,7 @@ type engine struct {
 	symbols     *symbolize.Cache[procfs.FileID]
 	wanted      *wanted
 	listDigest  string
-	probedFiles map[bpf.FileID]*file
+	probedFiles map[bpf.FileID]*probed
 	probes      map[uint32]*probe
 	nextID      uint32
 	freeIDs     []uint32
@@ -106,7 +106,7 @@ func (e *engine) prepare(name string) error {
 	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
 	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
 	e.early = map[uint32][]perf.Mapping{}
-	e.loads, e.probedFiles, e.probes = map[load]struct{}{}, map[bpf.FileID]*file{}, map[uint32]*probe{}
+	e.loads, e.probedFiles, e.probes = map[load]struct{}{}, map[bpf.FileID]*probed{}, map[uint32]*probe{}
 	e.counted, e.stacks, e.cost = map[bpf.HitKey]counted{}, map[bpf.HitKey]stack{}, costs
 	e.symbols = symbolize.New[procfs.FileID](symbolize.Options{})
 	e.wanted = newWanted(0, &e.config.Probes, nil)
@@ -364,9 +364,7 @@ func (e *engine) refreshWanted(ctx context.Context) {
 	e.listDigest = digest
 	e.wanted = newWanted(e.wanted.version+1, &e.config.Probes, list)
 	for _, f := range e.probedFiles {
-		if slices.Equal(e.wanted.of(f.path, f.facts), f.probed.requests) {
-			f.wanted = e.wanted.version
-		} else {
+		if !slices.Equal(e.wanted.of(f.names[0].path, f.names[0].facts), f.requests) {
 			e.unprobe(f)
 		}
 	}
@@ -403,11 +401,11 @@ func (e *engine) beat(ctx context.Context) {
 	if len(e.probedFiles) > 0 {
 		kinds = append(kinds, witness.KindCall)
 	}
-	files := make([]*file, 0, len(e.probedFiles))
+	files := make([]*probed, 0, len(e.probedFiles))
 	for _, f := range e.probedFiles {
 		files = append(files, f)
 	}
-	slices.SortFunc(files, func(a, b *file) int { return strings.Compare(a.path, b.path) })
+	slices.SortFunc(files, func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
 	e.ledger.beat(e.batch, now, kinds, uint64(len(e.processes.live)), files)
 	e.size += 1 + len(files)
 	clear(e.loads)
@@ -437,7 +435,7 @@ func (e *engine) finish() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	for _, f := range e.probedFiles {
-		for _, p := range f.probed.probes {
+		for _, p := range f.probes {
 			if p.group != nil {
 				e.detach(p.group)
 			}
@@ -446,7 +444,7 @@ func (e *engine) finish() {
 	e.beatLast()
 	e.flush(ctx)
 	for _, f := range e.probedFiles {
-		_ = f.probed.file.Close()
+		_ = f.file.Close()
 	}
 	e.symbols.Close()
 	_ = e.proc.Close()

@@ -87,7 +87,7 @@ const sameExec = time.Second
 // fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
 func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
 	if f, ok := e.files.Get(id); ok {
-		e.want(f, nil, p)
+		e.want(f, nil, p, start)
 		return f
 	}
 	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1}
@@ -105,7 +105,7 @@ func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *f
 	}
 	e.files.Add(id, f)
 	if opened != nil {
-		e.want(f, opened.File, p)
+		e.want(f, opened.File, p, start)
 	}
 	return f
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
 	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
@@ -45,8 +46,10 @@ type group struct {
 	attachment *bpf.Attachment
 }
 
-// probed is a file with probes.
+// probed is a file with probes. On overlayfs it is that of a layer, which each container has under a name, and as a file, of its own.
 type probed struct {
+	id     bpf.FileID // of the file of the layer
+	names  []*file    // under which it was found; the first is what it is called by
 	file   *os.File
 	probes []*probe
 	users  map[bpf.Process]struct{} // who has it mapped
@@ -55,8 +58,9 @@ type probed struct {
 	requests []probepoint.Request
 }
 
-// want probes what is wanted of a file, unless that was done. opened is the file, or nil: then it is opened if need be.
-func (e *engine) want(f *file, opened *procfs.File, p *process) {
+// want probes what is wanted of a file that a process has mapped at start, unless that was done. known is the file, opened, or
+// nil: then it is opened if need be.
+func (e *engine) want(f *file, known *procfs.File, p *process, start uint64) {
 	if f.facts == nil || f.wanted == e.wanted.version || f.probed != nil {
 		return
 	}
@@ -68,45 +72,64 @@ func (e *engine) want(f *file, opened *procfs.File, p *process) {
 	if len(requests) == 0 {
 		return
 	}
-	from, err := e.keep(f, opened, p)
+	from, id, err := e.keep(f, known, p, start)
 	if err != nil {
 		f.wanted-- // the next process that maps it may do
 		return
 	}
-	e.probe(f, from, requests)
+	if other := e.probedFiles[id]; other != nil {
+		f.probed = other
+		other.names = append(other.names, f)
+		_ = from.Close()
+		return
+	}
+	e.probe(f, id, from, requests)
 }
 
-// keep opens a file of which probes are attached, for as long as that is so.
-func (e *engine) keep(f *file, known *procfs.File, p *process) (*os.File, error) {
+// keep opens a file of which probes are attached, for as long as that is so. The id is that of the file that the kernel attaches to.
+func (e *engine) keep(f *file, known *procfs.File, p *process, start uint64) (from *os.File, id bpf.FileID, err error) {
 	if known != nil { // a descriptor of its own, of the same file
-		return reopen(known.File)
+		from, err = reopen(known.File)
+	} else {
+		var o *opened
+		if o, err = e.open(p, start); err == nil && o.ID != f.symbols {
+			err = errors.Join(errNotMapped, o.Close())
+		} else if err == nil {
+			from = o.File.File
+		}
 	}
-	from, err := e.proc.Find(e.procID(p.id))
 	if err != nil {
-		return nil, err
+		return nil, id, err
 	}
-	defer from.Close()
-	for m, err := range from.Mappings() {
-		if err != nil {
-			return nil, err
-		}
-		if m.Path != f.path {
-			continue
-		}
-		opened, err := from.OpenMapping(m)
-		if err != nil {
-			return nil, err
-		}
-		if opened.ID != f.symbols {
-			return nil, errors.Join(errNotMapped, opened.Close())
-		}
-		return opened.File, nil
+	if id, err = e.layerOf(f, from, p, start); err != nil {
+		return nil, id, errors.Join(err, from.Close())
 	}
-	return nil, errNotMapped
+	return from, id, nil
+}
+
+// layerOf is the file of a layer that a file on overlayfs is. Only programs in the kernel see it, while it is mapped.
+func (e *engine) layerOf(f *file, from *os.File, p *process, start uint64) (id bpf.FileID, err error) {
+	var stat unix.Statfs_t
+	if err := unix.Fstatfs(int(from.Fd()), &stat); err != nil {
+		return id, err
+	}
+	if stat.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		return f.id, nil
+	}
+	found := false
+	err = e.kernel.Mapped(func(m bpf.Mapping) {
+		if m.Process == p.id && m.Start == start {
+			id, found = m.File, true
+		}
+	})
+	if err == nil && !found {
+		err = errNotMapped
+	}
+	return id, err
 }
 
 // probe attaches to the functions that are requested of a file, and says of each what became of it.
-func (e *engine) probe(f *file, opened *os.File, requests []probepoint.Request) {
+func (e *engine) probe(f *file, id bpf.FileID, opened *os.File, requests []probepoint.Request) {
 	if len(e.probedFiles) >= e.config.Probes.MaxFiles {
 		for i := range requests {
 			e.refuse(f, &requests[i], witness.ReasonOverBudget)
@@ -128,8 +151,8 @@ func (e *engine) probe(f *file, opened *os.File, requests []probepoint.Request) 
 		_ = opened.Close()
 		return
 	}
-	f.probed = &probed{file: opened, requests: requests, users: map[bpf.Process]struct{}{}, unused: e.now()}
-	e.probedFiles[f.id] = f
+	f.probed = &probed{id: id, names: []*file{f}, file: opened, requests: requests, users: map[bpf.Process]struct{}{}, unused: e.now()}
+	e.probedFiles[id] = f.probed
 	at := map[uint64]bool{}
 	for i := range points {
 		point := points[i]
@@ -162,18 +185,27 @@ func (e *engine) attach(probes []*probe) {
 	g := &group{probes: slices.Clone(probes)}
 	f := probes[0].file
 	places := make([]bpf.Probe, 0, len(probes))
-	for _, p := range probes {
-		places = append(places, bpf.Probe{ID: p.id, Offset: p.point.Offset})
+	g.probes = slices.DeleteFunc(g.probes, func(p *probe) bool {
+		same, err := probepoint.Verify(f.probed.file, &p.point)
+		if err == nil && same {
+			places = append(places, bpf.Probe{ID: p.id, Offset: p.point.Offset})
+			return false
+		}
+		e.status(targetCall, p.about, witness.StateRefused, reasonRewritten)
+		return true
+	})
+	if len(places) == 0 {
+		return
 	}
 	var err error
 	if g.attachment, err = e.kernel.Attach(f.probed.file, places); err != nil {
 		e.logger.Warn("Probes could not be attached", zap.Int("probes", len(probes)), zap.Error(delivery.Presentable(err)))
-		for _, p := range probes {
+		for _, p := range g.probes {
 			e.status(targetCall, p.about, witness.StateRefused, reasonOf(err))
 		}
 		return
 	}
-	for _, p := range probes {
+	for _, p := range g.probes {
 		p.group = g
 		reason := ""
 		if p.point.InlinedInto > 0 {
@@ -182,6 +214,9 @@ func (e *engine) attach(probes []*probe) {
 		e.status(targetCall, p.about, witness.StateAttached, reason)
 	}
 }
+
+// reasonRewritten is why a probe is refused whose instruction is not there any more.
+const reasonRewritten = "rewritten"
 
 // reasonAlsoInlined is said of a probe on a function of which some calls are not seen: the compiler put it into its callers too.
 const reasonAlsoInlined = "also_inlined"
@@ -249,23 +284,25 @@ func (e *engine) leaveFiles(p *process) {
 // release takes away the probes of files that nothing ran for an interval.
 func (e *engine) release(now time.Time) {
 	for _, f := range e.probedFiles {
-		if u := f.probed.unused; !u.IsZero() && now.Sub(u) >= e.config.Interval {
+		if u := f.unused; !u.IsZero() && now.Sub(u) >= e.config.Interval {
 			e.unprobe(f)
 		}
 	}
 }
 
 // unprobe takes away the probes of a file.
-func (e *engine) unprobe(f *file) {
-	for _, p := range f.probed.probes {
+func (e *engine) unprobe(f *probed) {
+	for _, p := range f.probes {
 		if p.group != nil {
 			e.detach(p.group)
 		}
 		p.gone = 1
 		e.status(targetCall, p.about, witness.StateDetached, "")
 	}
-	_ = f.probed.file.Close()
-	f.probed, f.wanted = nil, -1
+	_ = f.file.Close()
+	for _, name := range f.names {
+		name.probed, name.wanted = nil, -1
+	}
 	delete(e.probedFiles, f.id)
 }
 
@@ -354,13 +391,23 @@ func (e *engine) tellCall(of *process, p *probe, hits uint64, first, last time.D
 	m.PutStr(semconv.WitnessFirstSeen, e.wall(first).Format(time.RFC3339Nano))
 	m.PutStr(semconv.WitnessLastSeen, e.wall(last).Format(time.RFC3339Nano))
 	frames := append([]witness.Frame{{
-		Symbol: p.point.Raw, Language: p.point.Symbol.Language, Module: moduleOf(p.file.path, p.file.facts),
+		Symbol: p.point.Raw, Language: p.point.Symbol.Language, Module: of.moduleOf(p.file),
 		Offset: p.point.FunctionOffset, HasOffset: true, SymbolSource: "probe",
 	}}, s.callers...)
 	witness.PutStack(m, frames[:min(len(frames), witness.MaxStack)]...)
 	if !s.complete {
 		m.PutBool(semconv.WitnessStackComplete, false)
 	}
+}
+
+// moduleOf is a file as the process has it mapped: containers have one file under names of their own.
+func (p *process) moduleOf(f *file) witness.Module {
+	for own := range p.files {
+		if own.probed != nil && own.probed == f.probed {
+			f = own
+		}
+	}
+	return moduleOf(f.path, f.facts)
 }
 
 // spend suspends the dearest probes until all that are left stay within the budget, and brings those back whose time has

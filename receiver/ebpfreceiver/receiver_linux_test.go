@@ -169,10 +169,10 @@ const countingC = `
 #include <pthread.h>
 __attribute__((noinline)) void counted(void) { __asm__ volatile("push %rbp\n pop %rbp"); }
 __attribute__((noinline)) void other(void) { __asm__ volatile(""); }
-static int times;
-static void *run(void *x) { for (int i = 0; i < times; i++) counted(); return x; }
+static long times;
+static void *run(void *x) { for (long i = 0; i < times; i++) counted(); return x; }
 int main(int argc, char **argv) {
-  times = argc > 1 ? atoi(argv[1]) : 1;
+  times = argc > 1 ? atol(argv[1]) : 1;
   int threads = argc > 2 ? atoi(argv[2]) : 1;
   int children = argc > 3 ? atoi(argv[3]) : 0;
   int wait_first = argc > 4 ? atoi(argv[4]) : 0;
@@ -351,7 +351,7 @@ func TestBudget(t *testing.T) {
 		c.Probes.Budget = 0.001
 	})
 	w.learn(path, "counted")
-	command := exec.Command(path, "2000000000")
+	command := exec.Command(path, "1000000000000")
 	require.NoError(t, command.Start())
 	defer func() {
 		_ = command.Process.Kill()
