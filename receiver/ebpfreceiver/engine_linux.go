@@ -84,11 +84,6 @@ type message struct {
 	bad    bool
 }
 
-// costs are what a probe costs a call, by instruction: measured on virtual machines, where exceptions are dear.
-var costs = map[probepoint.Cost]time.Duration{
-	probepoint.Nop5: 700 * time.Nanosecond, probepoint.Emulated: time.Microsecond, probepoint.SingleStep: 10 * time.Microsecond,
-}
-
 func (e *engine) prepare(name string) error {
 	e.source = name
 	e.proc = procfs.New("/proc")
@@ -180,6 +175,12 @@ func (e *engine) watch(messages chan<- message) (readers *sync.WaitGroup, stop f
 	}
 	if s.Call {
 		e.callHook = e.hook(targetCall, e.kernel.PrepareCalls)
+	}
+	if e.callHook != "" {
+		var err error
+		if e.cost, err = e.measureCosts(); err != nil {
+			e.logger.Info("What a probe costs is not measured but assumed", zap.Error(delivery.Presentable(err)))
+		}
 	}
 	stopPerf := func() {}
 	reader, err := perf.Open(perf.Options{Frequency: s.SampleFrequency})

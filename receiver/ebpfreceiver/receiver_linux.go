@@ -12,7 +12,6 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/receiver"
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
@@ -74,7 +73,7 @@ func (r *ebpfReceiver) Start(ctx context.Context, host component.Host) error {
 		return errors.Join(err, r.close(ctx))
 	}
 	r.kernel, err = bpf.Open(bpf.Options{
-		Hits: r.config.Limits.Hits, Ring: r.config.Limits.Ring, Probes: uint32(r.config.Probes.Max), Stacks: r.config.Probes.Stacks, //nolint:gosec // Validate bounds it
+		Hits: r.config.Limits.Hits, Ring: r.config.Limits.Ring, Probes: uint32(r.config.Probes.Max) + 1, Stacks: r.config.Probes.Stacks, //nolint:gosec // Validate bounds it
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("eBPF cannot be used: it needs the capabilities CAP_BPF and CAP_PERFMON: %w", delivery.Presentable(err)), r.close(ctx))
@@ -155,5 +154,3 @@ func newEngine(r *ebpfReceiver, name string, list watchlist.Provider) (*engine, 
 	}
 	return e, nil
 }
-
-var _ = zap.Error

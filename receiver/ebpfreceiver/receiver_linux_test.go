@@ -23,7 +23,9 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
@@ -363,6 +365,27 @@ func TestBudget(t *testing.T) {
 	before := w.hits("counted")
 	suspended := len(w.records(semconv.EventStatus))
 	require.Eventually(t, func() bool { return len(w.records(semconv.EventStatus)) > suspended && w.hits("counted") > before }, 20*time.Second, 50*time.Millisecond, "it is attached again")
+}
+
+// What a hit costs is measured on this host.
+func TestCostsAreMeasured(t *testing.T) {
+	config := createDefaultConfig().(*Config)
+	kernel, err := bpf.Open(bpf.Options{Probes: uint32(config.Probes.Max) + 1})
+	if err != nil {
+		skip(t, "needs eBPF: %v", err)
+	}
+	defer kernel.Close()
+	used, refused := kernel.PrepareCalls()
+	require.NotEmpty(t, used, "%v", refused)
+	e := &engine{config: config, kernel: kernel}
+	cost, err := e.measureCosts()
+	require.NoError(t, err)
+	t.Logf("%v", cost)
+	assert.Greater(t, cost[probepoint.Emulated], 100*time.Nanosecond)
+	assert.Greater(t, cost[probepoint.SingleStep], 10*cost[probepoint.Emulated])
+	hits := 0
+	require.NoError(t, kernel.Hits(func(bpf.HitKey, bpf.Hit) { hits++ }))
+	assert.Equal(t, 1, hits, "of a probe that nobody else has; it is forgotten with the first look")
 }
 
 // A full table of hits loses hits, and says how many.

@@ -333,6 +333,18 @@ int on_call_multi(void *ctx) { return called(ctx); }
 SEC("uprobe/call")
 int on_call(void *ctx) { return called(ctx); }
 
+// An event for each hit, to compare with.
+SEC("uprobe.multi/event")
+int on_event(void *ctx __attribute__((unused)))
+{
+	struct connect_event *e = reserve(sizeof(*e), COUNT_CONNECTS_LOST);
+	if (!e)
+		return 0;
+	head(&e->header, EVENT_CONNECT, current_task());
+	submit(e);
+	return 0;
+}
+
 // What a probe costs at the least, to compare with.
 SEC("uprobe.multi/nothing")
 int on_nothing(void *ctx __attribute__((unused))) { return 0; }

@@ -135,6 +135,7 @@ const (
 	witnessProgOnCall           = "on_call"
 	witnessProgOnCallMulti      = "on_call_multi"
 	witnessProgOnConnect        = "on_connect"
+	witnessProgOnEvent          = "on_event"
 	witnessProgOnExec           = "on_exec"
 	witnessProgOnExit           = "on_exit"
 	witnessProgOnFork           = "on_fork"
@@ -199,6 +200,7 @@ type witnessProgramSpecs struct {
 	OnCall      *ebpf.ProgramSpec `ebpf:"on_call"`
 	OnCallMulti *ebpf.ProgramSpec `ebpf:"on_call_multi"`
 	OnConnect   *ebpf.ProgramSpec `ebpf:"on_connect"`
+	OnEvent     *ebpf.ProgramSpec `ebpf:"on_event"`
 	OnExec      *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit      *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork      *ebpf.ProgramSpec `ebpf:"on_fork"`
@@ -291,6 +293,7 @@ type witnessPrograms struct {
 	OnCall      *ebpf.Program `ebpf:"on_call"`
 	OnCallMulti *ebpf.Program `ebpf:"on_call_multi"`
 	OnConnect   *ebpf.Program `ebpf:"on_connect"`
+	OnEvent     *ebpf.Program `ebpf:"on_event"`
 	OnExec      *ebpf.Program `ebpf:"on_exec"`
 	OnExit      *ebpf.Program `ebpf:"on_exit"`
 	OnFork      *ebpf.Program `ebpf:"on_fork"`
@@ -306,6 +309,7 @@ func (p *witnessPrograms) Close() error {
 		p.OnCall,
 		p.OnCallMulti,
 		p.OnConnect,
+		p.OnEvent,
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
