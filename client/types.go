@@ -286,7 +286,7 @@ type CoverageDetailSource struct {
 	// At the last heartbeat
 	ProcessesWatched uint64                    `json:"processesWatched"`
 	Runs             []CoverageDetailSourceRun `json:"runs"`
-	// What watches: tetragon
+	// What watches: tetragon, ebpf
 	Signal string `json:"signal"`
 	// From the end of the last heartbeat, by the clock of the source, until it was stored, by that of the server:
 	// delay and the difference of the clocks together. Negative: the source's clock is ahead. null where that is not

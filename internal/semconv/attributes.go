@@ -185,7 +185,7 @@ const (
 	WitnessStatusState = "witness.status.state"
 	// WitnessStatusReason: Why: not_found, inlined_everywhere, stripped, unsupported_arch, over_budget, single_step, throttled, or what the agent says.
 	WitnessStatusReason = "witness.status.reason"
-	// WitnessCoverageSignal: What watches: tetragon.
+	// WitnessCoverageSignal: What watches: tetragon, ebpf.
 	WitnessCoverageSignal = "witness.coverage.signal"
 	// WitnessCoverageKinds: The kinds of evidence it can see.
 	WitnessCoverageKinds = "witness.coverage.kinds"

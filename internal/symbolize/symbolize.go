@@ -24,8 +24,7 @@ import (
 // The values of witness.Frame.SymbolSource that frames have here.
 const (
 	SourceGo     = "pclntab"
-	SourceSymtab = "symtab"
-	SourceDynsym = "dynsym"
+	SourceSymtab = "symtab" // .symtab, or .dynsym if that has no functions
 )
 
 // File is an open file; *os.File is one.
@@ -367,9 +366,6 @@ func (t *table) load() error {
 			return cmp.Compare(a.name, b.name)
 		})
 		t.symbols, t.names, t.source = slices.Clip(symbols), names, SourceSymtab
-		if kind == elf.SHT_DYNSYM {
-			t.source = SourceDynsym
-		}
 		t.memory += len(symbols)*symbolBytes + names.Memory()
 		break
 	}

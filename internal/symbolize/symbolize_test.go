@@ -238,7 +238,7 @@ func TestNative(t *testing.T) {
 	assert.Empty(t, name(path, exported.Value+exported.Size+64<<10, false))
 	assert.Empty(t, name(path, 0, true))
 	assert.Empty(t, name(path, 1<<40, false))
-	assert.Equal(t, "dynsym exported", name(stripped, exported.Value+1, false))
+	assert.Equal(t, "symtab exported", name(stripped, exported.Value+1, false))
 	assert.Empty(t, name(stripped, hidden.Value+1, false), "never the nearest symbol")
 	frames, err := c.Frames(path, opener(path), first.Value, false)
 	require.NoError(t, err)
