@@ -49,6 +49,9 @@ type ledger struct {
 	states map[stateOf]string
 }
 
+// maxStates bounds what is remembered to have been told.
+const maxStates = 65536
+
 type stateOf struct {
 	target string
 	about  witness.About
@@ -116,6 +119,9 @@ func (l *ledger) status(b *delivery.Batch[place], target string, about witness.A
 	if state == witness.StateDetached {
 		delete(l.states, key)
 	} else {
+		if len(l.states) >= maxStates {
+			clear(l.states) // what is told again changes nothing
+		}
 		l.states[key] = state + reason
 	}
 	at := l.now()
