@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -121,11 +122,15 @@ func firstPIDNamespace() error {
 
 func (e *engine) now() time.Time { return time.Now().UTC() }
 
-// setClock finds out when the host was booted, by the clock of now.
+// setClock finds out when the host was booted, by the clock of now. It stays as it is while the clock is only trimmed: a
+// process has one start.
 func (e *engine) setClock() {
 	var sinceBoot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err == nil {
-		e.booted = e.now().Add(-time.Duration(sinceBoot.Nano()))
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err != nil {
+		return
+	}
+	if booted := e.now().Add(-time.Duration(sinceBoot.Nano())); booted.Sub(e.booted).Abs() > time.Second {
+		e.booted = booted
 	}
 }
 
@@ -383,38 +388,41 @@ func (e *engine) refreshWanted(ctx context.Context) {
 // beat ends an interval.
 func (e *engine) beat(ctx context.Context) {
 	e.setClock()
-	now := e.now()
-	since := e.sinceBoot()
-	over := since - e.drained
-	first := e.drained == 0
-	e.drain(since)
-	if !first {
-		e.spend(now, over)
+	before := e.drained
+	e.count()
+	if before != 0 {
+		e.spend(e.now(), e.drained-before)
 	}
-	e.release(now)
+	e.release(e.now())
+	files := slices.SortedFunc(maps.Values(e.probedFiles), func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
+	e.tell(files)
+	clear(e.loads)
+	e.refreshWanted(ctx)
+}
+
+// count reads what the kernel counted.
+func (e *engine) count() {
+	e.drain(e.sinceBoot())
 	if counts, err := e.kernel.Counts(); err == nil {
 		if counts.ProcessesLost != e.ledger.counts.ProcessesLost {
 			e.resync()
 		}
 		e.ledger.missed(counts)
 	}
-	kinds := slices.Clone(e.kinds)
-	if len(e.probedFiles) > 0 {
-		kinds = append(kinds, witness.KindCall)
-	}
-	files := make([]*probed, 0, len(e.probedFiles))
-	for _, f := range e.probedFiles {
-		files = append(files, f)
-	}
-	slices.SortFunc(files, func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
-	e.ledger.beat(e.batch, now, kinds, uint64(len(e.processes.live)), files)
-	e.size += 1 + len(files)
-	clear(e.loads)
 	for _, mappings := range e.early {
 		e.ledger.miss(stageUnresolved, uint64(len(mappings)))
 	}
 	clear(e.early)
-	e.refreshWanted(ctx)
+}
+
+// tell writes the heartbeat, also of files with probes.
+func (e *engine) tell(files []*probed) {
+	kinds := slices.Clone(e.kinds)
+	if len(e.probedFiles) > 0 {
+		kinds = append(kinds, witness.KindCall)
+	}
+	e.ledger.beat(e.batch, e.now(), kinds, uint64(len(e.processes.live)), files)
+	e.size += 1 + len(files)
 	e.report()
 }
 
@@ -442,27 +450,14 @@ func (e *engine) finish() {
 			}
 		}
 	}
-	e.beatLast()
+	e.count()
+	e.tell(nil)
 	e.flush(ctx)
 	for _, f := range e.probedFiles {
 		_ = f.file.Close()
 	}
 	e.symbols.Close()
 	_ = e.proc.Close()
-}
-
-// beatLast is the heartbeat of a receiver that shuts down.
-func (e *engine) beatLast() {
-	e.drain(e.sinceBoot())
-	if counts, err := e.kernel.Counts(); err == nil {
-		e.ledger.missed(counts)
-	}
-	kinds := slices.Clone(e.kinds)
-	if len(e.probedFiles) > 0 {
-		kinds = append(kinds, witness.KindCall)
-	}
-	e.ledger.beat(e.batch, e.now(), kinds, uint64(len(e.processes.live)), nil)
-	e.report()
 }
 
 func (e *engine) newBatch() {
