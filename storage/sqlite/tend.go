@@ -12,9 +12,9 @@ import (
 const (
 
 	// stepTime is how long a step of the upkeep takes at most, about: others write between two steps.
-	stepTime = 25 * time.Millisecond
+	stepTime = 50 * time.Millisecond
 	// unitRows is how many rows of observations a part of a step is made of, at most.
-	unitRows = 2000
+	unitRows = 20_000
 )
 
 // The marks of the table state that the upkeep moves; all of them only forward. Windows that start before markRolled are
