@@ -135,16 +135,16 @@ func TestContainersShareALayer(t *testing.T) {
 	program := countingProgram(t)
 	dir := t.TempDir()
 	lower := filepath.Join(dir, "lower")
-	require.NoError(t, os.Mkdir(lower, 0o755)) //nolint:gosec // programs are executed there
+	require.NoError(t, os.Mkdir(lower, 0o755))
 	content, err := os.ReadFile(program)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(lower, "program"), content, 0o755)) //nolint:gosec // it is executed
+	require.NoError(t, os.WriteFile(filepath.Join(lower, "program"), content, 0o755))
 	var merged []string
 	for i := range 2 {
 		parts := map[string]string{}
 		for _, part := range []string{"upper", "work", "merged"} {
 			parts[part] = filepath.Join(dir, fmt.Sprint(part, i))
-			require.NoError(t, os.Mkdir(parts[part], 0o755)) //nolint:gosec // as above
+			require.NoError(t, os.Mkdir(parts[part], 0o755))
 		}
 		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", lower, parts["upper"], parts["work"])
 		if err := syscall.Mount("overlay", parts["merged"], "overlay", 0, options); err != nil {

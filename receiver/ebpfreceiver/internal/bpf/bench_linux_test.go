@@ -91,7 +91,7 @@ func BenchmarkAttach(b *testing.B) {
 			for i := range points[:n] {
 				if !seen[points[i].Offset] {
 					seen[points[i].Offset] = true
-					probes = append(probes, Probe{uint32(i), points[i].Offset}) //nolint:gosec // few
+					probes = append(probes, Probe{uint32(i), points[i].Offset})
 				}
 			}
 			var attaching, detaching time.Duration
