@@ -48,8 +48,9 @@ type engine struct {
 	processes   *processes
 	files       *simplelru.LRU[bpf.FileID, *file]
 	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
-	loads       map[load]struct{}         // told in this interval
-	early       map[uint32][]perf.Mapping // of processes that were not told yet, by pid
+	loads       map[load]struct{}                 // told in this interval
+	contained   *simplelru.LRU[container, string] // what was told of it
+	early       map[uint32][]perf.Mapping         // of processes that were not told yet, by pid
 	symbols     *symbolize.Cache[procfs.FileID]
 	wanted      *wanted
 	listDigest  string
@@ -100,6 +101,7 @@ func (e *engine) prepare(name string) error {
 	e.events, e.evictions = map[string]int64{}, map[string]int64{}
 	e.processes = newProcesses(e.config.Limits.Processes, func() { e.evictions["processes"]++ })
 	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
+	e.contained = newCache[container, string](e.config.Limits.Files, nil)
 	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
 	e.early = map[uint32][]perf.Mapping{}
 	e.loads, e.probedFiles, e.probes = map[load]struct{}{}, map[bpf.FileID]*probed{}, map[uint32]*probe{}
@@ -395,6 +397,7 @@ func (e *engine) beat(ctx context.Context) {
 	}
 	e.release(e.now())
 	files := slices.SortedFunc(maps.Values(e.probedFiles), func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
+	e.containAgain()
 	e.tell(files)
 	clear(e.loads)
 	e.refreshWanted(ctx)

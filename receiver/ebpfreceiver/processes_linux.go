@@ -27,8 +27,6 @@ type process struct {
 	origin   witness.Origin
 	executed time.Duration      // since boot; what was mapped before is gone
 	files    map[*file]struct{} // those with probes that it has mapped
-	// contained is what was last told of it.
-	contained string
 }
 
 // processes are those that live, and those that ended a short while ago: what they did before can still be told.
@@ -251,7 +249,7 @@ func (e *engine) forked(event *bpf.Event) {
 	child := *parent
 	child.id, child.parent, child.uid = event.Process, event.Parent.PID, event.UID
 	child.origin = e.originOf(&child)
-	child.files, child.contained = nil, ""
+	child.files = nil
 	e.forgetProcess(e.processes.add(&child))
 	for f := range parent.files {
 		e.enterFile(&child, f)
@@ -290,26 +288,51 @@ func (e *engine) connected(event *bpf.Event) {
 	e.putProcess(m, p)
 }
 
-// contain tells what a process could reach, when it is not what was told last. How it got into its container also says
-// whose process it is.
+// container is a place and an executable there.
+type container struct {
+	at   place
+	path string
+}
+
+// contain tells what a process could reach, when that is not what was told last of its executable there. How it got into its
+// container also says whose process it is.
 func (e *engine) contain(p *process, from *procfs.Process) {
 	if !e.config.Signals.Containment {
 		return
 	}
 	now := e.now()
 	signals := from.Containment(now)
-	var told strings.Builder
+	var classes strings.Builder
 	for i := range signals {
 		s := &signals[i]
 		if s.Name == witness.SignalEntry && slices.Equal(s.Values, []string{"injected"}) && p.origin == witness.OriginWorkload {
 			p.origin = witness.OriginInjected
 		}
-		told.WriteString(string(s.Name) + "=" + strings.Join(s.Values, ",") + ";")
+		classes.WriteString(string(s.Name) + "=" + strings.Join(s.Values, ",") + ";")
 	}
-	if len(signals) == 0 || p.contained == told.String() {
+	of := container{p.place, p.path}
+	if told, _ := e.contained.Get(of); len(signals) == 0 || told == classes.String() {
 		return
 	}
-	p.contained = told.String()
+	e.contained.Add(of, classes.String())
 	c := witness.Containment{Executable: moduleOf(p.path, p.facts), Origin: p.origin, Signals: signals}
 	c.Put(e.batch.Records(p.place).AppendEmpty(), now)
+	e.size++
+}
+
+// maxContained is how many processes are looked at again in an interval.
+const maxContained = 256
+
+// containAgain looks at some of the processes again: a process can change its user and capabilities while it runs.
+func (e *engine) containAgain() {
+	n := 0
+	for _, p := range e.processes.live { // in no order, so that each has its turn
+		if n++; n > maxContained || !e.config.Signals.Containment {
+			return
+		}
+		if from, err := e.proc.Find(e.procID(p.id)); err == nil {
+			e.contain(p, from)
+			from.Close()
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -438,6 +439,30 @@ func TestAContainerLikeProcess(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// What a process could reach is told again when it changes while it runs.
+func TestPrivilegesThatAreDropped(t *testing.T) {
+	path := compile(t, "gcc", "d.c", `
+#include <unistd.h>
+int main(void) { usleep(1500*1000); if (setuid(65534)) return 1; usleep(60*1000*1000); return 0; }`)
+	w := watch(t, func(c *Config) { c.Signals.Containment = true })
+	command := exec.Command(path)
+	require.NoError(t, command.Start())
+	defer func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	}()
+	for _, class := range []string{"root-host", "nonroot"} {
+		w.await(semconv.EventContainment, func(r record) bool {
+			c, ok, err := witness.ContainmentOf(r.resource, r.LogRecord)
+			require.NoError(t, err)
+			require.True(t, ok)
+			return c.Executable.Path == path && slices.ContainsFunc(c.Signals, func(s witness.Signal) bool {
+				return s.Name == witness.SignalUser && s.Values[0] == class
+			})
+		})
+	}
 }
 
 func TestSamples(t *testing.T) {
