@@ -154,6 +154,19 @@ func (e *engine) remembered(id bpf.Process) *process {
 	return p
 }
 
+// lives is an error if a process has ended.
+func (e *engine) lives(id bpf.Process) error {
+	from, err := e.proc.Find(e.procID(id))
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if from.Ended() {
+		return procfs.ErrGone
+	}
+	return nil
+}
+
 func (e *engine) procID(id bpf.Process) procfs.ID {
 	return procfs.ID{Boot: e.boot, PID: int(id.PID), Start: procfs.Start(id.Start)} //nolint:gosec // hundreds of years
 }
@@ -168,7 +181,9 @@ func (e *engine) executed(event *bpf.Event) {
 	ended := gone
 	if gone == nil {
 		defer from.Close()
-		ended = e.read(p, from)
+		if ended = e.read(p, from); ended == nil && p.place.unknown {
+			ended = e.lives(p.id) // of one that is ending, less can be read
+		}
 	}
 	if ended != nil {
 		p.place = e.placeOfEnded(event.Cgroups[:], event.MountNamespace)

@@ -201,11 +201,22 @@ func probing(path string, symbols ...string) func(*Config) {
 	}
 }
 
-// run runs a program once so that its file is known and probed.
+// learn runs a program, which ends at once, until its file is known and probed.
 func (w *watching) learn(path, symbol string) {
 	w.t.Helper()
-	require.NoError(w.t, exec.Command(path, "0").Run())
-	w.attached(symbol)
+	require.Eventually(w.t, func() bool {
+		require.NoError(w.t, exec.Command(path, "0").Run())
+		for range 20 {
+			time.Sleep(50 * time.Millisecond)
+			for _, r := range w.records(semconv.EventStatus) {
+				stack := witness.StackOf(r.Attributes())
+				if r.text(semconv.WitnessStatusState) == witness.StateAttached && len(stack) == 1 && stack[0].Member == symbol {
+					return true
+				}
+			}
+		}
+		return false
+	}, 20*time.Second, time.Millisecond)
 }
 
 func TestProcessesAreTold(t *testing.T) {

@@ -46,7 +46,9 @@ const (
 	modeMask = 7
 	modeUser = 2
 
-	contextMax = ^uint64(4095) + 1 // addresses from here up tell kernel and user parts of a stack apart
+	// maxAddress is the first address that no process has. What is beyond it is memory that was taken for a frame, or tells
+	// the parts of a stack apart.
+	maxAddress = 1 << 48
 )
 
 var errRecord = errors.New("a perf record is not as the kernel writes it")
@@ -72,7 +74,7 @@ func parse(kind uint32, misc uint16, body []byte) (r Record, ok bool, err error)
 		}
 		s := &Sample{PID: u32(0), Time: time.Duration(u64(8))} //nolint:gosec // hundreds of years
 		for i := range int(n) {                                //nolint:gosec // bounded by the record
-			if address := u64(24 + 8*i); address < contextMax {
+			if address := u64(24 + 8*i); address < maxAddress {
 				s.Addresses = append(s.Addresses, address)
 			}
 		}
