@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/testprogram"
 )
 
 // skip skips a test that this machine cannot run, or fails it where all must run.
@@ -52,14 +53,29 @@ func until(t testing.TB, k *Kernel, done func(Event) bool) {
 // build compiles a C program.
 func build(t testing.TB, source string, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "program")
-	require.NoError(t, os.WriteFile(path+".c", []byte(source), 0o600))
-	out, err := exec.Command("gcc", append(flags, "-o", path, path+".c")...).CombinedOutput()
+	path, err := testprogram.Build(t, func(path string) error {
+		require.NoError(t, os.WriteFile(path+".c", []byte(source), 0o600))
+		out, err := exec.Command("gcc", append(flags, "-o", path, path+".c")...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}, append(flags, source)...)
 	if err != nil {
-		skip(t, "needs gcc: %v: %s", err, out)
+		skip(t, "needs gcc: %v", err)
 	}
 	return path
+}
+
+func countingProgram(t testing.TB) string {
+	t.Helper()
+	return build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+}
+
+// TestPrograms builds what the other tests need, for where there is no compiler.
+func TestPrograms(t *testing.T) {
+	testprogram.Keeping(t)
+	countingProgram(t)
 }
 
 // offsetOf is where a function is in a file.
@@ -150,7 +166,7 @@ func TestCallsAreCountedExactly(t *testing.T) {
 	used, refused := k.PrepareCalls()
 	require.NotEmpty(t, used, "%v", refused)
 	t.Logf("hook %s, refused %v", used, refused)
-	path := build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+	path := countingProgram(t)
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
@@ -200,7 +216,7 @@ func TestLossIsExact(t *testing.T) {
 	k := open(t, Options{Hits: 2, Ring: 4096})
 	used, _ := k.PrepareCalls()
 	require.NotEmpty(t, used)
-	path := build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+	path := countingProgram(t)
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
