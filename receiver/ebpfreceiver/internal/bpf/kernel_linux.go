@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -45,6 +46,9 @@ type Kernel struct {
 
 	call  *ebpf.Program // counts a call; nil until the first probe
 	multi bool          // call is for uprobe.multi
+	turn  uint32        // of the last probes that are links of their own
+
+	detaching sync.Mutex // held to take one such link away
 
 	record ringbuf.Record // reused
 }
@@ -55,13 +59,13 @@ func Open(o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, size := range map[string]uint32{witnessMapHits: o.Hits, witnessMapEvents: o.Ring, witnessMapLost: o.Probes} {
+	for name, size := range map[string]uint32{witnessMapHits: o.Hits, witnessMapEvents: o.Ring, witnessMapLost: o.Probes, witnessMapTurns: o.Probes} {
 		if size != 0 {
 			spec.Maps[name].MaxEntries = size
 		}
 	}
 	k := &Kernel{spec: spec, maps: map[string]*ebpf.Map{}, stack: o.Stacks}
-	for _, name := range []string{witnessMapHits, witnessMapEvents, witnessMapLost, witnessMapCounts} {
+	for _, name := range []string{witnessMapHits, witnessMapEvents, witnessMapLost, witnessMapCounts, witnessMapTurns} {
 		if k.maps[name], err = ebpf.NewMap(spec.Maps[name]); err != nil {
 			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), k.Close())
 		}
@@ -176,6 +180,9 @@ func (k *Kernel) WatchConnects() (used string, refused []Refusal) {
 	return k.attach(hook{"tp_btf", map[string]string{witnessProgOnConnect: "inet_sock_set_state"}, false})
 }
 
+// HookUprobe is the hook of probes where the kernel has no uprobe.multi.
+const HookUprobe = "uprobe"
+
 // PrepareCalls loads the program of probes. The hook is uprobe.multi, or uprobe where the kernel has no other: then every
 // probe is a link of its own, which takes CAP_SYS_ADMIN and a tenth of a second to detach.
 func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
@@ -183,7 +190,7 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 		hook, program string
 		walk          bool
 	}
-	ways := []way{{"uprobe", witnessProgOnCall, k.stack}, {"uprobe", witnessProgOnCall, false}}
+	ways := []way{{HookUprobe, witnessProgOnCall, k.stack}, {HookUprobe, witnessProgOnCall, false}}
 	if err := features.HaveBPFLinkUprobeMulti(); err == nil {
 		ways = append([]way{{"uprobe.multi", witnessProgOnCallMulti, k.stack}, {"uprobe.multi", witnessProgOnCallMulti, false}}, ways...)
 	} else {
@@ -251,14 +258,33 @@ type Probe struct {
 }
 
 // Attachment are probes of a file.
-type Attachment struct{ links []link.Link }
+type Attachment struct {
+	kernel *Kernel
+	links  []link.Link
+	alone  []Probe // probes that are links of their own
+}
 
 // closeTimeout is how long Close waits.
 const closeTimeout = 2 * time.Second
 
 // Close detaches: no call is counted that begins after it returned. The kernel then waits until no process is in a program
-// any more, which can take many seconds on a busy or an idle host; Close does not wait for more than two of them.
+// any more, which can take many seconds on a busy or an idle host, and a tenth of a second for each plain uprobe. Close does
+// not wait for more than two seconds, and for plain uprobes not at all.
 func (a *Attachment) Close() error {
+	if len(a.alone) > 0 {
+		var errs []error
+		for _, p := range a.alone {
+			errs = append(errs, a.kernel.setTurn(p.ID, 0))
+		}
+		go func() {
+			for _, l := range a.links {
+				a.kernel.detaching.Lock() // the kernel does one at a time: no thread waits for it
+				_ = l.Close()
+				a.kernel.detaching.Unlock()
+			}
+		}()
+		return errors.Join(errs...)
+	}
 	closed := make(chan error, 1)
 	go func() {
 		var errs []error
@@ -277,6 +303,18 @@ func (a *Attachment) Close() error {
 	}
 }
 
+// setTurn has only those plain uprobes of a probe count that were attached in a turn.
+func (k *Kernel) setTurn(probe, turn uint32) error {
+	turns := k.maps[witnessMapTurns]
+	if turns == nil { // closed, as is the program
+		return nil
+	}
+	if err := turns.Put(probe, turn); err != nil {
+		return fmt.Errorf("turn of a probe: %w", err)
+	}
+	return nil
+}
+
 // Attach probes an open file, all or nothing. PrepareCalls must have been called.
 func (k *Kernel) Attach(file *os.File, probes []Probe) (*Attachment, error) {
 	if k.call == nil {
@@ -287,7 +325,7 @@ func (k *Kernel) Attach(file *os.File, probes []Probe) (*Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{}
+	a := &Attachment{kernel: k}
 	if k.multi {
 		o := &link.UprobeMultiOptions{}
 		for _, p := range probes {
@@ -301,8 +339,14 @@ func (k *Kernel) Attach(file *os.File, probes []Probe) (*Attachment, error) {
 		a.links = []link.Link{l}
 		return a, nil
 	}
+	k.turn++
 	for _, p := range probes {
-		l, err := executable.Uprobe("", k.call, &link.UprobeOptions{Address: p.Offset, Cookie: uint64(p.ID)})
+		a.alone = append(a.alone, p)
+		err := k.setTurn(p.ID, k.turn)
+		if err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+		l, err := executable.Uprobe("", k.call, &link.UprobeOptions{Address: p.Offset, Cookie: uint64(k.turn)<<32 | uint64(p.ID)})
 		if err != nil {
 			return nil, errors.Join(err, a.Close())
 		}

@@ -76,6 +76,7 @@ func countingProgram(t testing.TB) string {
 func TestPrograms(t *testing.T) {
 	testprogram.Keeping(t)
 	countingProgram(t)
+	manyProgram(t)
 }
 
 // offsetOf is where a function is in a file.
@@ -209,6 +210,52 @@ func TestCallsAreCountedExactly(t *testing.T) {
 	time.Sleep(100 * time.Millisecond) // a breakpoint can outlive its link a little
 	require.NoError(t, exec.Command(path, "10").Run())
 	require.NoError(t, k.Hits(func(HitKey, Hit) { t.Error("a hit after the probes were taken away") }))
+}
+
+// many is how many instructions of its own the program of manyProgram has.
+const many = 64
+
+func manyProgram(t testing.TB) string {
+	t.Helper()
+	return build(t, fmt.Sprintf(`
+__attribute__((noinline)) void counted(void) { __asm__ volatile(".rept %d\nnop\n.endr"); }
+int main(void) { counted(); return 0; }`, many), "-O1", "-fomit-frame-pointer", "-fcf-protection=none")
+}
+
+// However long the kernel takes to take probes away, none of them counts any more: their functions are probed anew meanwhile.
+func TestClosedProbesDoNotCount(t *testing.T) {
+	k := open(t, Options{})
+	used, _ := k.PrepareCalls()
+	require.NotEmpty(t, used)
+	path := manyProgram(t)
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	var probes []Probe
+	for i := range uint32(many) {
+		probes = append(probes, Probe{i, offsetOf(t, path, "counted") + uint64(i)})
+	}
+	attach := func() *Attachment {
+		began := time.Now()
+		attached, err := k.Attach(f, probes)
+		require.NoError(t, err)
+		t.Logf("%d probes by %s attached in %v", many, used, time.Since(began))
+		return attached
+	}
+	total := func() (n uint64) {
+		require.NoError(t, exec.Command(path).Run())
+		require.NoError(t, k.Hits(func(_ HitKey, h Hit) { n += h.Hits }))
+		return n
+	}
+	attached := attach()
+	require.EqualValues(t, many, total())
+	began := time.Now()
+	require.NoError(t, attached.Close())
+	t.Logf("closed in %v", time.Since(began))
+	require.EqualValues(t, many, total())
+	attached = attach()
+	require.EqualValues(t, 2*many, total())
+	require.NoError(t, attached.Close())
 }
 
 // What does not fit is counted: every hit is told or lost, and so is every event.
