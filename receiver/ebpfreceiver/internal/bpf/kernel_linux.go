@@ -8,13 +8,16 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
 // Options are the sizes of what the kernel keeps. Zero members are the defaults.
@@ -48,7 +51,8 @@ type Kernel struct {
 	multi bool          // call is for uprobe.multi
 	turn  uint32        // of the last probes that are links of their own
 
-	detaching sync.Mutex // held to take one such link away
+	detaching sync.WaitGroup // such links that are being taken away
+	one       sync.Mutex     // held to take one away
 
 	record ringbuf.Record // reused
 }
@@ -76,9 +80,10 @@ func Open(o Options) (*Kernel, error) {
 	return k, nil
 }
 
-// Close takes everything out of the kernel.
+// Close takes everything out of the kernel. For plain uprobes that are being taken away it waits as Attachment.Close does for
+// others: until then they hold the mounts of their files.
 func (k *Kernel) Close() error {
-	var errs []error
+	errs := []error{within(closeTimeout, func() error { k.detaching.Wait(); return nil })}
 	for _, l := range k.links {
 		errs = append(errs, l.Close())
 	}
@@ -197,6 +202,11 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 		refused = append(refused, Refusal{"uprobe.multi", err})
 	}
 	for _, w := range ways {
+		if w.hook == HookUprobe {
+			if err := mayUprobe(); err != nil {
+				return "", append(refused, Refusal{HookUprobe, err})
+			}
+		}
 		one := uint8(0)
 		if w.walk {
 			one = 1
@@ -210,6 +220,27 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 		return w.hook, refused
 	}
 	return "", refused
+}
+
+// mayUprobe is the kernel's refusal of plain uprobes, before there is one.
+func mayUprobe() error {
+	kind, err := os.ReadFile("/sys/bus/event_source/devices/uprobe/type")
+	if err != nil {
+		return nil //nolint:nilerr // then they are made otherwise
+	}
+	number, err := strconv.ParseUint(strings.TrimSpace(string(kind)), 10, 32)
+	if err != nil {
+		return err
+	}
+	attr := unix.PerfEventAttr{Type: uint32(number), Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{}))}
+	fd, err := unix.PerfEventOpen(&attr, -1, 0, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err == nil {
+		return unix.Close(fd)
+	}
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("perf event of an uprobe: %w", err)
+	}
+	return nil // it is of no file: other errors are of those who may
 }
 
 // Mapping is a file that a process has mapped executable.
@@ -276,27 +307,32 @@ func (a *Attachment) Close() error {
 		for _, p := range a.alone {
 			errs = append(errs, a.kernel.setTurn(p.ID, 0))
 		}
-		go func() {
+		a.kernel.detaching.Go(func() {
 			for _, l := range a.links {
-				a.kernel.detaching.Lock() // the kernel does one at a time: no thread waits for it
+				a.kernel.one.Lock() // the kernel does one at a time: no thread waits for it
 				_ = l.Close()
-				a.kernel.detaching.Unlock()
+				a.kernel.one.Unlock()
 			}
-		}()
+		})
 		return errors.Join(errs...)
 	}
-	closed := make(chan error, 1)
-	go func() {
+	return within(closeTimeout, func() error {
 		var errs []error
 		for _, l := range a.links {
 			errs = append(errs, l.Close())
 		}
-		closed <- errors.Join(errs...)
-	}()
-	timer := time.NewTimer(closeTimeout)
+		return errors.Join(errs...)
+	})
+}
+
+// within waits for do, but not for long: then it goes on by itself.
+func within(long time.Duration, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	timer := time.NewTimer(long)
 	defer timer.Stop()
 	select {
-	case err := <-closed:
+	case err := <-done:
 		return err
 	case <-timer.C:
 		return nil
