@@ -54,6 +54,10 @@ test: ## Run all tests with the race detector; the long ones of the storage with
 e2e: build ## Run the end-to-end tests against the built binary
 	go test -count=1 -tags e2e ./e2e/...
 
+.PHONY: test-kernel
+test-kernel: ## Run the eBPF receiver's tests on Linux 6.1 in a virtual machine (minutes; needs qemu and Debian's kernel package)
+	@receiver/ebpfreceiver/internal/kerneltest/run
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Run go vet, gofmt and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w"; exit 1; }

@@ -19,8 +19,14 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// groupSize is how many probes share an attachment. To take one away, all of it is: that is a gap for the others.
-const groupSize = 64
+// groupSize is how many probes share an attachment. To take one away, all of it is: that is a gap for the others. Plain
+// uprobes have nothing to share.
+func (e *engine) groupSize() int {
+	if e.callHook == bpf.HookUprobe {
+		return 1
+	}
+	return 64
+}
 
 // maxSuspended is how long a probe is suspended at most before it is tried again.
 const maxSuspended = time.Hour
@@ -175,7 +181,7 @@ func (e *engine) probe(f *file, id bpf.FileID, opened *os.File, requests []probe
 		e.probes[id] = p
 		f.probed.probes = append(f.probed.probes, p)
 	}
-	for probes := range slices.Chunk(f.probed.probes, groupSize) {
+	for probes := range slices.Chunk(f.probed.probes, e.groupSize()) {
 		e.attach(probes)
 	}
 }
@@ -472,7 +478,7 @@ func (e *engine) resume(now time.Time) {
 		}
 	}
 	for _, probes := range due {
-		for each := range slices.Chunk(probes, groupSize) {
+		for each := range slices.Chunk(probes, e.groupSize()) {
 			e.attach(each)
 		}
 	}

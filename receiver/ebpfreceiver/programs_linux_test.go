@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/testprogram"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -56,27 +57,41 @@ func main() {
 }
 `
 
+// goPrograms are ways to build a Go program.
+var goPrograms = map[string][]string{
+	"normal":   nil,
+	"stripped": {"-ldflags=-s -w"},
+	"pie":      {"-buildmode=pie"},
+	"external": {"-ldflags=-linkmode=external"},
+}
+
+func goProgram(t testing.TB, name string, flags []string) string {
+	t.Helper()
+	path, err := testprogram.Build(t, func(path string) error {
+		dir := filepath.Dir(path)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/counting\n\ngo 1.26\n"), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(countingGo), 0o600))
+		build := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), ".")...)
+		build.Dir = dir
+		build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+		if name == "external" {
+			build.Env = append(build.Env, "CGO_ENABLED=1")
+		}
+		out, err := build.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}, append(flags, "go", countingGo)...)
+	require.NoError(t, err)
+	return path
+}
+
 // A function of a Go program is counted exactly, however it was linked, stripped or not.
 func TestGoPrograms(t *testing.T) {
-	for name, flags := range map[string][]string{
-		"normal":   nil,
-		"stripped": {"-ldflags=-s -w"},
-		"pie":      {"-buildmode=pie"},
-		"external": {"-ldflags=-linkmode=external"},
-	} {
+	for name, flags := range goPrograms {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/counting\n\ngo 1.26\n"), 0o600))
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(countingGo), 0o600))
-			path := filepath.Join(dir, "program")
-			build := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), ".")...)
-			build.Dir = dir
-			build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
-			if name == "external" {
-				build.Env = append(build.Env, "CGO_ENABLED=1")
-			}
-			out, err := build.CombinedOutput()
-			require.NoError(t, err, "%s", out)
+			path := goProgram(t, name, flags)
 			w := watch(t, func(c *Config) {
 				c.Probes.Files = []FileConfig{{Path: path, Symbols: []string{"main.counted"}, Language: "go"}}
 				c.Probes.Budget = 1
@@ -102,14 +117,18 @@ func TestGoPrograms(t *testing.T) {
 	}
 }
 
-func TestRustPrograms(t *testing.T) {
-	path := compile(t, "rustc", "counting.rs", `
+func rustProgram(t testing.TB) string {
+	return compile(t, "rustc", "counting.rs", `
 #[inline(never)]
 pub fn counted(n: &mut Vec<u64>) { n.push(1); n.push(2); }
 fn main() {
     let times: u64 = std::env::args().nth(1).unwrap().parse().unwrap();
     for _ in 0..times { counted(&mut Vec::new()); }
 }`, "-O", "--crate-name", "counting")
+}
+
+func TestRustPrograms(t *testing.T) {
+	path := rustProgram(t)
 	w := watch(t, func(c *Config) {
 		c.Probes.Files = []FileConfig{{Path: path, Symbols: []string{"counting::counted"}, Language: "rust"}}
 		c.Probes.Budget = 1

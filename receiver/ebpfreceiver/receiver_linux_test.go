@@ -28,6 +28,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/testprogram"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -153,16 +154,31 @@ func (w *watching) hits(symbol string) (n int64) {
 
 func compile(t testing.TB, compiler, name, source string, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "program")
-	file := filepath.Join(dir, name)
-	require.NoError(t, os.WriteFile(file, []byte(source), 0o600))
-	if _, err := exec.LookPath(compiler); err != nil {
-		t.Skipf("needs %s", compiler)
-	}
-	out, err := exec.Command(compiler, append(flags, "-o", path, file)...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	path, err := testprogram.Build(t, func(path string) error {
+		if _, err := exec.LookPath(compiler); err != nil {
+			t.Skipf("needs %s", compiler)
+		}
+		file := filepath.Join(filepath.Dir(path), name)
+		require.NoError(t, os.WriteFile(file, []byte(source), 0o600))
+		out, err := exec.Command(compiler, append(flags, "-o", path, file)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}, append(flags, compiler, source)...)
+	require.NoError(t, err)
 	return path
+}
+
+// TestPrograms builds what the other tests need, for where there is no compiler.
+func TestPrograms(t *testing.T) {
+	testprogram.Keeping(t)
+	countingProgram(t)
+	spinningProgram(t)
+	for name, flags := range goPrograms {
+		goProgram(t, name, flags)
+	}
+	t.Run("rust", func(t *testing.T) { rustProgram(t) })
 }
 
 const countingC = `
@@ -191,6 +207,12 @@ int main(int argc, char **argv) {
 
 func countingProgram(t testing.TB) string {
 	return compile(t, "gcc", "c.c", countingC, "-O1", "-fno-omit-frame-pointer", "-pthread", "-no-pie")
+}
+
+func spinningProgram(t testing.TB) string {
+	return compile(t, "gcc", "s.c", `
+__attribute__((noinline)) long spin(long n) { volatile long x = 0; for (long i = 0; i < n; i++) x += i; return x; }
+int main(void) { spin(2000000000); return 0; }`, "-O1", "-fno-omit-frame-pointer")
 }
 
 func probing(path string, symbols ...string) func(*Config) {
@@ -478,9 +500,7 @@ int main(void) { usleep(1500*1000); if (setuid(65534)) return 1; usleep(60*1000*
 
 func TestSamples(t *testing.T) {
 	w := watch(t, func(c *Config) { c.Signals.SampleFrequency = 99 })
-	path := compile(t, "gcc", "s.c", `
-__attribute__((noinline)) long spin(long n) { volatile long x = 0; for (long i = 0; i < n; i++) x += i; return x; }
-int main(void) { spin(2000000000); return 0; }`, "-O1", "-fno-omit-frame-pointer")
+	path := spinningProgram(t)
 	command := exec.Command(path)
 	require.NoError(t, command.Start())
 	defer func() {

@@ -8,12 +8,16 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
 // Options are the sizes of what the kernel keeps. Zero members are the defaults.
@@ -45,6 +49,10 @@ type Kernel struct {
 
 	call  *ebpf.Program // counts a call; nil until the first probe
 	multi bool          // call is for uprobe.multi
+	turn  uint32        // of the last probes that are links of their own
+
+	detaching sync.WaitGroup // such links that are being taken away
+	one       sync.Mutex     // held to take one away
 
 	record ringbuf.Record // reused
 }
@@ -55,13 +63,13 @@ func Open(o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, size := range map[string]uint32{witnessMapHits: o.Hits, witnessMapEvents: o.Ring, witnessMapLost: o.Probes} {
+	for name, size := range map[string]uint32{witnessMapHits: o.Hits, witnessMapEvents: o.Ring, witnessMapLost: o.Probes, witnessMapTurns: o.Probes} {
 		if size != 0 {
 			spec.Maps[name].MaxEntries = size
 		}
 	}
 	k := &Kernel{spec: spec, maps: map[string]*ebpf.Map{}, stack: o.Stacks}
-	for _, name := range []string{witnessMapHits, witnessMapEvents, witnessMapLost, witnessMapCounts} {
+	for _, name := range []string{witnessMapHits, witnessMapEvents, witnessMapLost, witnessMapCounts, witnessMapTurns} {
 		if k.maps[name], err = ebpf.NewMap(spec.Maps[name]); err != nil {
 			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), k.Close())
 		}
@@ -72,9 +80,10 @@ func Open(o Options) (*Kernel, error) {
 	return k, nil
 }
 
-// Close takes everything out of the kernel.
+// Close takes everything out of the kernel. For plain uprobes that are being taken away it waits as Attachment.Close does for
+// others: until then they hold the mounts of their files.
 func (k *Kernel) Close() error {
-	var errs []error
+	errs := []error{within(closeTimeout, func() error { k.detaching.Wait(); return nil })}
 	for _, l := range k.links {
 		errs = append(errs, l.Close())
 	}
@@ -176,6 +185,9 @@ func (k *Kernel) WatchConnects() (used string, refused []Refusal) {
 	return k.attach(hook{"tp_btf", map[string]string{witnessProgOnConnect: "inet_sock_set_state"}, false})
 }
 
+// HookUprobe is the hook of probes where the kernel has no uprobe.multi.
+const HookUprobe = "uprobe"
+
 // PrepareCalls loads the program of probes. The hook is uprobe.multi, or uprobe where the kernel has no other: then every
 // probe is a link of its own, which takes CAP_SYS_ADMIN and a tenth of a second to detach.
 func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
@@ -183,13 +195,18 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 		hook, program string
 		walk          bool
 	}
-	ways := []way{{"uprobe", witnessProgOnCall, k.stack}, {"uprobe", witnessProgOnCall, false}}
+	ways := []way{{HookUprobe, witnessProgOnCall, k.stack}, {HookUprobe, witnessProgOnCall, false}}
 	if err := features.HaveBPFLinkUprobeMulti(); err == nil {
 		ways = append([]way{{"uprobe.multi", witnessProgOnCallMulti, k.stack}, {"uprobe.multi", witnessProgOnCallMulti, false}}, ways...)
 	} else {
 		refused = append(refused, Refusal{"uprobe.multi", err})
 	}
 	for _, w := range ways {
+		if w.hook == HookUprobe {
+			if err := mayUprobe(); err != nil {
+				return "", append(refused, Refusal{HookUprobe, err})
+			}
+		}
 		one := uint8(0)
 		if w.walk {
 			one = 1
@@ -203,6 +220,27 @@ func (k *Kernel) PrepareCalls() (used string, refused []Refusal) {
 		return w.hook, refused
 	}
 	return "", refused
+}
+
+// mayUprobe is the kernel's refusal of plain uprobes, before there is one.
+func mayUprobe() error {
+	kind, err := os.ReadFile("/sys/bus/event_source/devices/uprobe/type")
+	if err != nil {
+		return nil //nolint:nilerr // then they are made otherwise
+	}
+	number, err := strconv.ParseUint(strings.TrimSpace(string(kind)), 10, 32)
+	if err != nil {
+		return err
+	}
+	attr := unix.PerfEventAttr{Type: uint32(number), Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{}))}
+	fd, err := unix.PerfEventOpen(&attr, -1, 0, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err == nil {
+		return unix.Close(fd)
+	}
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("perf event of an uprobe: %w", err)
+	}
+	return nil // it is of no file: other errors are of those who may
 }
 
 // Mapping is a file that a process has mapped executable.
@@ -251,30 +289,66 @@ type Probe struct {
 }
 
 // Attachment are probes of a file.
-type Attachment struct{ links []link.Link }
+type Attachment struct {
+	kernel *Kernel
+	links  []link.Link
+	alone  []Probe // probes that are links of their own
+}
 
 // closeTimeout is how long Close waits.
 const closeTimeout = 2 * time.Second
 
 // Close detaches: no call is counted that begins after it returned. The kernel then waits until no process is in a program
-// any more, which can take many seconds on a busy or an idle host; Close does not wait for more than two of them.
+// any more, which can take many seconds on a busy or an idle host, and a tenth of a second for each plain uprobe. Close does
+// not wait for more than two seconds, and for plain uprobes not at all.
 func (a *Attachment) Close() error {
-	closed := make(chan error, 1)
-	go func() {
+	if len(a.alone) > 0 {
+		var errs []error
+		for _, p := range a.alone {
+			errs = append(errs, a.kernel.setTurn(p.ID, 0))
+		}
+		a.kernel.detaching.Go(func() {
+			for _, l := range a.links {
+				a.kernel.one.Lock() // the kernel does one at a time: no thread waits for it
+				_ = l.Close()
+				a.kernel.one.Unlock()
+			}
+		})
+		return errors.Join(errs...)
+	}
+	return within(closeTimeout, func() error {
 		var errs []error
 		for _, l := range a.links {
 			errs = append(errs, l.Close())
 		}
-		closed <- errors.Join(errs...)
-	}()
-	timer := time.NewTimer(closeTimeout)
+		return errors.Join(errs...)
+	})
+}
+
+// within waits for do, but not for long: then it goes on by itself.
+func within(long time.Duration, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	timer := time.NewTimer(long)
 	defer timer.Stop()
 	select {
-	case err := <-closed:
+	case err := <-done:
 		return err
 	case <-timer.C:
 		return nil
 	}
+}
+
+// setTurn has only those plain uprobes of a probe count that were attached in a turn.
+func (k *Kernel) setTurn(probe, turn uint32) error {
+	turns := k.maps[witnessMapTurns]
+	if turns == nil { // closed, as is the program
+		return nil
+	}
+	if err := turns.Put(probe, turn); err != nil {
+		return fmt.Errorf("turn of a probe: %w", err)
+	}
+	return nil
 }
 
 // Attach probes an open file, all or nothing. PrepareCalls must have been called.
@@ -287,7 +361,7 @@ func (k *Kernel) Attach(file *os.File, probes []Probe) (*Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{}
+	a := &Attachment{kernel: k}
 	if k.multi {
 		o := &link.UprobeMultiOptions{}
 		for _, p := range probes {
@@ -301,8 +375,14 @@ func (k *Kernel) Attach(file *os.File, probes []Probe) (*Attachment, error) {
 		a.links = []link.Link{l}
 		return a, nil
 	}
+	k.turn++
 	for _, p := range probes {
-		l, err := executable.Uprobe("", k.call, &link.UprobeOptions{Address: p.Offset, Cookie: uint64(p.ID)})
+		a.alone = append(a.alone, p)
+		err := k.setTurn(p.ID, k.turn)
+		if err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+		l, err := executable.Uprobe("", k.call, &link.UprobeOptions{Address: p.Offset, Cookie: uint64(k.turn)<<32 | uint64(p.ID)})
 		if err != nil {
 			return nil, errors.Join(err, a.Close())
 		}

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/features"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/perf"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/testprogram"
 )
 
 // skip skips a test that this machine cannot run, or fails it where all must run.
@@ -52,14 +58,30 @@ func until(t testing.TB, k *Kernel, done func(Event) bool) {
 // build compiles a C program.
 func build(t testing.TB, source string, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "program")
-	require.NoError(t, os.WriteFile(path+".c", []byte(source), 0o600))
-	out, err := exec.Command("gcc", append(flags, "-o", path, path+".c")...).CombinedOutput()
+	path, err := testprogram.Build(t, func(path string) error {
+		require.NoError(t, os.WriteFile(path+".c", []byte(source), 0o600))
+		out, err := exec.Command("gcc", append(flags, "-o", path, path+".c")...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}, append(flags, source)...)
 	if err != nil {
-		skip(t, "needs gcc: %v: %s", err, out)
+		skip(t, "needs gcc: %v", err)
 	}
 	return path
+}
+
+func countingProgram(t testing.TB) string {
+	t.Helper()
+	return build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+}
+
+// TestPrograms builds what the other tests need, for where there is no compiler.
+func TestPrograms(t *testing.T) {
+	testprogram.Keeping(t)
+	countingProgram(t)
+	manyProgram(t)
 }
 
 // offsetOf is where a function is in a file.
@@ -150,7 +172,7 @@ func TestCallsAreCountedExactly(t *testing.T) {
 	used, refused := k.PrepareCalls()
 	require.NotEmpty(t, used, "%v", refused)
 	t.Logf("hook %s, refused %v", used, refused)
-	path := build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+	path := countingProgram(t)
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
@@ -195,12 +217,71 @@ func TestCallsAreCountedExactly(t *testing.T) {
 	require.NoError(t, k.Hits(func(HitKey, Hit) { t.Error("a hit after the probes were taken away") }))
 }
 
+func TestConnects(t *testing.T) {
+	k := open(t, Options{})
+	used, refused := k.WatchConnects()
+	require.NotEmpty(t, used, "%v", refused)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	connection, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, connection.Close())
+	until(t, k, func(e Event) bool { return e.Type == EventConnect && e.Process.PID == uint32(os.Getpid()) })
+}
+
+// many is how many instructions of its own the program of manyProgram has.
+const many = 64
+
+func manyProgram(t testing.TB) string {
+	t.Helper()
+	return build(t, fmt.Sprintf(`
+__attribute__((noinline)) void counted(void) { __asm__ volatile(".rept %d\nnop\n.endr"); }
+int main(void) { counted(); return 0; }`, many), "-O1", "-fomit-frame-pointer", "-fcf-protection=none")
+}
+
+// However long the kernel takes to take probes away, none of them counts any more: their functions are probed anew meanwhile.
+func TestClosedProbesDoNotCount(t *testing.T) {
+	k := open(t, Options{})
+	used, _ := k.PrepareCalls()
+	require.NotEmpty(t, used)
+	path := manyProgram(t)
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	var probes []Probe
+	for i := range uint32(many) {
+		probes = append(probes, Probe{i, offsetOf(t, path, "counted") + uint64(i)})
+	}
+	attach := func() *Attachment {
+		began := time.Now()
+		attached, err := k.Attach(f, probes)
+		require.NoError(t, err)
+		t.Logf("%d probes by %s attached in %v", many, used, time.Since(began))
+		return attached
+	}
+	total := func() (n uint64) {
+		require.NoError(t, exec.Command(path).Run())
+		require.NoError(t, k.Hits(func(_ HitKey, h Hit) { n += h.Hits }))
+		return n
+	}
+	attached := attach()
+	require.EqualValues(t, many, total())
+	began := time.Now()
+	require.NoError(t, attached.Close())
+	t.Logf("closed in %v", time.Since(began))
+	require.EqualValues(t, many, total())
+	attached = attach()
+	require.EqualValues(t, 2*many, total())
+	require.NoError(t, attached.Close())
+}
+
 // What does not fit is counted: every hit is told or lost, and so is every event.
 func TestLossIsExact(t *testing.T) {
 	k := open(t, Options{Hits: 2, Ring: 4096})
 	used, _ := k.PrepareCalls()
 	require.NotEmpty(t, used)
-	path := build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
+	path := countingProgram(t)
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
@@ -294,6 +375,106 @@ func TestMapped(t *testing.T) {
 		require.NoError(t, err)
 		return files[statInode(info)] == 1 && len(files) >= 3
 	}, 10*time.Second, 50*time.Millisecond)
+}
+
+// Which capabilities what takes: of a user who is not root, and has only those that are ambient.
+func TestCapabilities(t *testing.T) {
+	if path := os.Getenv("WITNESS_TEST_PROBE"); path != "" {
+		capable(t, path)
+		return
+	}
+	if os.Getuid() != 0 {
+		skip(t, "needs root to give it up")
+	}
+	dir, err := os.MkdirTemp("/tmp", "capabilities") // that others may enter
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	own, program := filepath.Join(dir, "test"), filepath.Join(dir, "program")
+	for to, from := range map[string]string{own: "/proc/self/exe", program: countingProgram(t)} {
+		content, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, content, 0o755))
+	}
+	paranoid, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	require.NoError(t, err)
+	// On Debian 3 is the default, and only CAP_SYS_ADMIN may open perf events then.
+	perfmon := strings.TrimSpace(string(paranoid)) <= "2"
+	multi := features.HaveBPFLinkUprobeMulti() == nil
+	t.Logf("perf_event_paranoid %s, uprobe.multi %v", strings.TrimSpace(string(paranoid)), multi)
+	with := func(perf, bpf, calls bool) string {
+		var all []string
+		if perf {
+			all = append(all, "perf")
+		}
+		if bpf {
+			all = append(all, "maps", "processes", "connects", "mapped")
+		}
+		if calls {
+			all = append(all, "calls", "attached")
+		}
+		return strings.Join(all, " ")
+	}
+	for _, of := range []struct {
+		capabilities []uintptr
+		want         string
+	}{
+		{nil, ""},
+		{[]uintptr{unix.CAP_PERFMON}, with(perfmon, false, false)},
+		{[]uintptr{unix.CAP_BPF}, "maps"},
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, with(perfmon, true, multi)},
+		{[]uintptr{unix.CAP_SYS_ADMIN}, with(true, true, true)},
+	} {
+		command := exec.Command(own, "-test.run=^TestCapabilities$", "-test.v")
+		command.Env, command.Dir = []string{"WITNESS_TEST_PROBE=" + program}, "/"
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: of.capabilities}
+		out, err := command.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		_, did, found := strings.Cut(string(out), "capable of:")
+		require.True(t, found, "%s", out)
+		did, _, _ = strings.Cut(did, "\n")
+		assert.Equal(t, of.want, strings.TrimSpace(did), "%v: %s", of.capabilities, out)
+	}
+}
+
+func capable(t *testing.T, path string) {
+	var did []string
+	try := func(what string, err error) bool {
+		if err == nil {
+			did = append(did, what)
+		} else {
+			t.Log(what, err)
+		}
+		return err == nil
+	}
+	hook := func(used string, refused []Refusal) error {
+		if used == "" {
+			return fmt.Errorf("%v", refused)
+		}
+		return nil
+	}
+	defer func() { fmt.Println("capable of:", strings.Join(did, " ")) }()
+	reader, err := perf.Open(perf.Options{})
+	if try("perf", err) {
+		require.NoError(t, reader.Close())
+	}
+	k, err := Open(Options{Stacks: true})
+	if !try("maps", err) {
+		return
+	}
+	try("processes", hook(k.WatchProcesses()))
+	try("connects", hook(k.WatchConnects()))
+	try("mapped", k.Mapped(func(Mapping) {}))
+	if try("calls", hook(k.PrepareCalls())) {
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		attached, err := k.Attach(f, []Probe{{1, offsetOf(t, path, "counted")}})
+		if try("attached", err) {
+			require.NoError(t, attached.Close())
+		}
+	}
+	require.NoError(t, k.Close())
 }
 
 func FuzzDecode(f *testing.F) {

@@ -132,6 +132,7 @@ const (
 	witnessMapEvents            = "events"
 	witnessMapHits              = "hits"
 	witnessMapLost              = "lost"
+	witnessMapTurns             = "turns"
 	witnessProgOnCall           = "on_call"
 	witnessProgOnCallMulti      = "on_call_multi"
 	witnessProgOnConnect        = "on_connect"
@@ -219,6 +220,7 @@ type witnessMapSpecs struct {
 	Events *ebpf.MapSpec `ebpf:"events"`
 	Hits   *ebpf.MapSpec `ebpf:"hits"`
 	Lost   *ebpf.MapSpec `ebpf:"lost"`
+	Turns  *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // witnessVariableSpecs contains global variables before they are loaded into the kernel.
@@ -260,6 +262,7 @@ type witnessMaps struct {
 	Events *ebpf.Map `ebpf:"events"`
 	Hits   *ebpf.Map `ebpf:"hits"`
 	Lost   *ebpf.Map `ebpf:"lost"`
+	Turns  *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *witnessMaps) Close() error {
@@ -268,6 +271,7 @@ func (m *witnessMaps) Close() error {
 		m.Events,
 		m.Hits,
 		m.Lost,
+		m.Turns,
 	)
 }
 
