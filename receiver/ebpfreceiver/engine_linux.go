@@ -71,9 +71,9 @@ type engine struct {
 	kinds  []witness.Kind
 
 	// What was counted since it was last reported.
-	seen, refused, dropped, unnamed int64
-	events, evictions               map[string]int64
-	total                           struct {
+	refused, dropped  int64
+	events, evictions map[string]int64
+	total             struct {
 		hits  uint64
 		share float64
 	}
@@ -336,7 +336,6 @@ func (e *engine) seed() {
 		p := &process{id: id}
 		_ = e.read(p, from) // its place is unknown then
 		e.processes.add(p)
-		e.seen++
 		e.contain(p, from)
 		e.tellExec(p, now, true)
 		return true

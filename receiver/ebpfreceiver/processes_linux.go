@@ -197,7 +197,6 @@ func (e *engine) executed(event *bpf.Event) {
 		e.leaveFiles(before) // what it had mapped is gone
 	}
 	e.forgetProcess(e.processes.add(p))
-	e.seen++
 	if gone == nil {
 		e.contain(p, from)
 	}
@@ -269,7 +268,6 @@ func (e *engine) forked(event *bpf.Event) {
 	for f := range parent.files {
 		e.enterFile(&child, f)
 	}
-	e.seen++
 }
 
 // exited takes account of the end of a process.

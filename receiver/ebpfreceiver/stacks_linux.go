@@ -60,10 +60,7 @@ func (e *engine) frames(of *process, at *bpf.Frame, caller bool) ([]witness.Fram
 	if !ok {
 		return nil, false
 	}
-	found, err := e.symbols.Frames(s.symbols, s.open, s.offset, caller)
-	if err != nil { // the file is gone; the place is still one
-		e.unnamed++
-	}
+	found, _ := e.symbols.Frames(s.symbols, s.open, s.offset, caller) // where the file is gone, the place is still one
 	module := moduleOf(s.path, s.facts)
 	for i := range found {
 		found[i].Module = module

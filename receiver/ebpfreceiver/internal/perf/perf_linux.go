@@ -1,7 +1,6 @@
 package perf
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -201,11 +200,4 @@ func parseList(text string) (all []int, err error) {
 		}
 	}
 	return all, nil
-}
-
-// ReadUntil is Read that ends with ctx.
-func (r *Reader) ReadUntil(ctx context.Context, do func(Record), bad func()) error {
-	stop := context.AfterFunc(ctx, r.Interrupt)
-	defer stop()
-	return r.Read(do, bad)
 }
