@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -28,11 +27,14 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/perf"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// engine turns what the kernel tells into records. One goroutine runs it; two others only read from the kernel.
+// engine turns what the kernel tells into records. One goroutine runs it, two others read from the kernel: whoever uses it
+// holds it. What is read is not handed from one goroutine to another, because waking one up costs more than most events.
 type engine struct {
+	sync.Mutex
 	config   *Config
 	receiver *ebpfReceiver
 	logger   *zap.Logger
@@ -77,13 +79,6 @@ type engine struct {
 		hits  uint64
 		share float64
 	}
-}
-
-// message is what one of the readers read.
-type message struct {
-	event  *bpf.Event
-	record *perf.Record
-	bad    bool
 }
 
 func (e *engine) prepare(name string) error {
@@ -140,38 +135,47 @@ func (e *engine) sinceBoot() time.Duration { return e.now().Sub(e.booted) }
 
 // run watches until ctx ends.
 func (e *engine) run(ctx context.Context) {
-	messages := make(chan message, 1024)
-	readers, stop := e.watch(messages)
+	e.Lock()
+	readers, stop := e.watch(ctx)
+	e.seed()
+	e.Unlock()
 	tick := time.NewTicker(e.config.Interval)
 	defer tick.Stop()
 	flush := time.NewTicker(e.config.Batch.FlushInterval)
 	defer flush.Stop()
-	e.seed()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case m := <-messages:
-			e.take(&m)
-			if e.size >= e.config.Batch.MaxEvents {
-				e.flush(ctx)
-			}
 		case <-tick.C:
+			e.Lock()
 			e.beat(ctx)
 			e.flush(ctx)
+			e.Unlock()
 		case <-flush.C:
+			e.Lock()
 			e.flush(ctx)
+			e.Unlock()
 		}
 	}
 	stop()
-	go func() { readers.Wait(); close(messages) }()
-	for m := range messages {
-		e.take(&m)
-	}
+	readers.Wait()
 	e.finish()
 }
 
+// take takes account of what was read, and hands a full batch on.
+func (e *engine) take(ctx context.Context, read func()) {
+	e.Lock()
+	defer e.Unlock()
+	read()
+	if e.size >= e.config.Batch.MaxEvents {
+		e.flush(ctx)
+	}
+}
+
+func (e *engine) malformed() { e.ledger.miss(stageMalformed, 1) }
+
 // watch attaches the hooks of the signals that are asked for, and begins to read. stop ends reading.
-func (e *engine) watch(messages chan<- message) (readers *sync.WaitGroup, stop func()) {
+func (e *engine) watch(ctx context.Context) (readers *sync.WaitGroup, stop func()) {
 	s := &e.config.Signals
 	readers = &sync.WaitGroup{}
 	if used := e.hook(targetExec, e.kernel.WatchProcesses); used != "" && s.Exec {
@@ -189,7 +193,7 @@ func (e *engine) watch(messages chan<- message) (readers *sync.WaitGroup, stop f
 			e.logger.Info("What a probe costs is not measured but assumed", zap.Error(delivery.Presentable(err)))
 		}
 	}
-	stopPerf := func() {}
+	stopPerf := func() error { return nil }
 	reader, err := perf.Open(perf.Options{Frequency: s.SampleFrequency})
 	if err != nil {
 		e.status(targetLoad+"/perf", witness.About{}, witness.StateUnavailable, reasonOf(err))
@@ -203,7 +207,7 @@ func (e *engine) watch(messages chan<- message) (readers *sync.WaitGroup, stop f
 			e.kinds = append(e.kinds, witness.KindSample)
 		}
 		readers.Go(func() {
-			if err := reader.Read(func(r perf.Record) { messages <- message{record: &r} }, func() { messages <- message{bad: true} }); err != nil {
+			if err := reader.Read(func(r perf.Record) { e.take(ctx, func() { e.takeRecord(&r) }) }, func() { e.take(ctx, e.malformed) }); err != nil {
 				e.logger.Error("Perf events cannot be read any more", zap.Error(delivery.Presentable(err)))
 			}
 		})
@@ -214,17 +218,16 @@ func (e *engine) watch(messages chan<- message) (readers *sync.WaitGroup, stop f
 			event, err := e.kernel.Read()
 			switch {
 			case err == nil:
-				messages <- message{event: &event}
-			case errors.Is(err, bpf.ErrStopped), errors.Is(err, fs.ErrClosed):
+				e.take(ctx, func() { e.takeEvent(&event) })
+			case errors.Is(err, waiter.ErrStopped):
 				return
 			default:
-				messages <- message{bad: true}
+				e.take(ctx, e.malformed)
 			}
 		}
 	})
 	return readers, func() {
-		stopPerf()
-		if err := e.kernel.Stop(); err != nil {
+		if err := errors.Join(stopPerf(), e.kernel.Stop()); err != nil {
 			e.logger.Error("Reading the events of the kernel could not be stopped", zap.Error(delivery.Presentable(err)))
 		}
 	}
@@ -274,18 +277,6 @@ func (e *engine) record(at place, event string, when time.Time) pcommon.Map {
 	return m
 }
 
-// take takes account of what a reader read.
-func (e *engine) take(m *message) {
-	switch {
-	case m.bad:
-		e.ledger.miss(stageMalformed, 1)
-	case m.record != nil:
-		e.takeRecord(m.record)
-	default:
-		e.takeEvent(m.event)
-	}
-}
-
 func (e *engine) takeRecord(r *perf.Record) {
 	switch {
 	case r.Lost > 0:
@@ -317,7 +308,7 @@ func (e *engine) takeEvent(event *bpf.Event) {
 		e.events["first_hit"]++
 		e.firstHit(event)
 	default:
-		e.ledger.miss(stageMalformed, 1)
+		e.malformed()
 	}
 }
 

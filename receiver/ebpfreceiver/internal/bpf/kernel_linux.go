@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 )
 
 // Options are the sizes of what the kernel keeps. Zero members are the defaults.
@@ -44,6 +45,7 @@ type Kernel struct {
 	spec  *ebpf.CollectionSpec
 	maps  map[string]*ebpf.Map
 	ring  *ringbuf.Reader
+	wait  *waiter.Waiter // for the ring
 	links []link.Link
 	stack bool
 
@@ -54,7 +56,8 @@ type Kernel struct {
 	detaching sync.WaitGroup // such links that are being taken away
 	one       sync.Mutex     // held to take one away
 
-	record ringbuf.Record // reused
+	record  ringbuf.Record // reused
+	stopped error          // Read ends with it
 }
 
 // Open makes the maps. It loads no program: that is done for each signal, so that one that is refused costs only itself.
@@ -77,6 +80,10 @@ func Open(o Options) (*Kernel, error) {
 	if k.ring, err = ringbuf.NewReader(k.maps[witnessMapEvents]); err != nil {
 		return nil, errors.Join(fmt.Errorf("ring of events: %w", err), k.Close())
 	}
+	k.ring.SetDeadline(time.Unix(1, 0)) // it is waited for otherwise
+	if k.wait, err = waiter.New(k.maps[witnessMapEvents].FD()); err != nil {
+		return nil, errors.Join(fmt.Errorf("ring of events: %w", err), k.Close())
+	}
 	return k, nil
 }
 
@@ -93,10 +100,13 @@ func (k *Kernel) Close() error {
 	if k.ring != nil {
 		errs = append(errs, k.ring.Close())
 	}
+	if k.wait != nil {
+		errs = append(errs, k.wait.Close())
+	}
 	for _, m := range k.maps {
 		errs = append(errs, m.Close())
 	}
-	k.links, k.call, k.ring, k.maps = nil, nil, nil, nil
+	k.links, k.call, k.ring, k.wait, k.maps = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -269,15 +279,16 @@ func (k *Kernel) Mapped(do func(Mapping)) (err error) {
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	buffered := bufio.NewReader(from)
+	raw := make([]byte, unsafe.Sizeof(witnessMapping{}))
 	for {
-		var m witnessMapping
-		err := binary.Read(buffered, binary.LittleEndian, &m)
+		_, err := io.ReadFull(buffered, raw)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read mappings: %w", err)
 		}
+		m, _ := as[witnessMapping](raw)
 		do(Mapping{processOf(&m.Process), fileOf(&m.File), m.Start, m.Offset})
 	}
 }
@@ -445,35 +456,45 @@ type Event struct {
 	Cut    bool
 }
 
-// Read returns the next event. It waits until there is one; after Stop it returns those that are there, and then ErrStopped.
+// readEvery is how long an event waits that does not wake the reader, at most.
+const readEvery = 100 * time.Millisecond
+
+// Read returns the next event. It waits until there is one; after Stop it returns those that are there, and then
+// waiter.ErrStopped.
 func (k *Kernel) Read() (Event, error) {
-	if err := k.ring.ReadInto(&k.record); err != nil {
-		if errors.Is(err, ringbuf.ErrFlushed) {
-			err = ErrStopped
+	for {
+		err := k.ring.ReadInto(&k.record)
+		switch {
+		case err == nil:
+			return decode(k.record.RawSample)
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return Event{}, err
+		case k.stopped != nil:
+			return Event{}, k.stopped
 		}
-		return Event{}, err
+		if err := k.wait.Wait(readEvery); errors.Is(err, waiter.ErrStopped) {
+			k.stopped = err // once what is there has been read
+		} else if err != nil {
+			return Event{}, err
+		}
 	}
-	return decode(k.record.RawSample)
 }
 
-// ErrStopped is what Read returns after Stop.
-var ErrStopped = errors.New("reading was stopped")
-
 // Stop ends Read.
-func (k *Kernel) Stop() error { return k.ring.Flush() }
+func (k *Kernel) Stop() error { return k.wait.Stop() }
 
 var errEvent = errors.New("an event of the kernel has another size than this program knows")
 
 func decode(raw []byte) (e Event, err error) {
-	var head witnessHeader
-	if _, err := binary.Decode(raw, binary.LittleEndian, &head); err != nil {
+	head, ok := as[witnessHeader](raw)
+	if !ok {
 		return e, errEvent
 	}
 	e.Type, e.UID, e.Time, e.Process = head.Type, head.Uid, time.Duration(head.Time), processOf(&head.Process) //nolint:gosec // hundreds of years
 	switch head.Type {
 	case EventExec:
-		var x witnessExecEvent
-		if _, err := binary.Decode(raw, binary.LittleEndian, &x); err != nil {
+		x, ok := as[witnessExecEvent](raw)
+		if !ok {
 			return e, errEvent
 		}
 		e.Parent, e.File, e.MountNamespace, e.Filename = processOf(&x.Parent), fileOf(&x.File), x.MountNamespace, text(x.Filename[:])
@@ -481,20 +502,20 @@ func decode(raw []byte) (e Event, err error) {
 			e.Cgroups[i] = text(x.Cgroups[i][:])
 		}
 	case EventFork:
-		var x witnessForkEvent
-		if _, err := binary.Decode(raw, binary.LittleEndian, &x); err != nil {
+		x, ok := as[witnessForkEvent](raw)
+		if !ok {
 			return e, errEvent
 		}
 		e.Parent = processOf(&x.Parent)
 	case EventExit:
-		var x witnessExitEvent
-		if _, err := binary.Decode(raw, binary.LittleEndian, &x); err != nil {
+		x, ok := as[witnessExitEvent](raw)
+		if !ok {
 			return e, errEvent
 		}
 		e.ExitCode = x.Code
 	case EventFirstHit:
-		var x witnessFirstHitEvent
-		if _, err := binary.Decode(raw, binary.LittleEndian, &x); err != nil || int(x.Frames) > len(x.Frame) {
+		x, ok := as[witnessFirstHitEvent](raw)
+		if !ok || int(x.Frames) > len(x.Frame) {
 			return e, errEvent
 		}
 		e.Probe, e.Cut = x.Probe, int(x.Frames) == len(x.Frame)
@@ -504,6 +525,15 @@ func decode(raw []byte) (e Event, err error) {
 		}
 	}
 	return e, nil
+}
+
+// as reads raw as what the generated types, which have no pointers, say; false if it is too short.
+func as[T any](raw []byte) (*T, bool) {
+	var none T
+	if uintptr(len(raw)) < unsafe.Sizeof(none) {
+		return nil, false
+	}
+	return (*T)(unsafe.Pointer(unsafe.SliceData(raw))), true
 }
 
 // text is what is before the first zero.

@@ -21,6 +21,8 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/perf"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/testprogram"
+
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 )
 
 // skip skips a test that this machine cannot run, or fails it where all must run.
@@ -306,7 +308,7 @@ func TestLossIsExact(t *testing.T) {
 	require.NoError(t, k.Stop())
 	for {
 		if _, err := k.Read(); err != nil {
-			require.ErrorIs(t, err, ErrStopped)
+			require.ErrorIs(t, err, waiter.ErrStopped)
 			break
 		}
 		read++
@@ -330,7 +332,7 @@ func TestFullRing(t *testing.T) {
 	require.NoError(t, k.Stop())
 	for {
 		if _, err := k.Read(); err != nil {
-			require.ErrorIs(t, err, ErrStopped)
+			require.ErrorIs(t, err, waiter.ErrStopped)
 			break
 		}
 		read++
@@ -350,7 +352,7 @@ func TestStop(t *testing.T) {
 	}()
 	time.Sleep(50 * time.Millisecond)
 	require.NoError(t, k.Stop())
-	require.ErrorIs(t, <-ended, ErrStopped)
+	require.ErrorIs(t, <-ended, waiter.ErrStopped)
 }
 
 func TestMapped(t *testing.T) {

@@ -71,9 +71,13 @@ INLINE void *reserve(u64 size, u32 otherwise)
 	return record;
 }
 
-INLINE void submit(void *record)
+#define LATER 1 /* BPF_RB_NO_WAKEUP */
+#define NOW 2   /* BPF_RB_FORCE_WAKEUP */
+
+/* The reader is woken for what it can only find out in time; the rest it reads with that, or a while later. */
+INLINE void submit(void *record, u64 wakeup)
 {
-	ring_submit(record, 0);
+	ring_submit(record, wakeup);
 	count(COUNT_SUBMITTED);
 }
 
@@ -148,7 +152,7 @@ INLINE int executed(struct task_struct *task, struct linux_binprm *binprm)
 	}
 	e->filename[0] = 0;
 	read_kernel_text(e->filename, FILENAME, READ(binprm, filename));
-	submit(e);
+	submit(e, NOW);
 	return 0;
 }
 
@@ -161,7 +165,7 @@ INLINE int forked(struct task_struct *parent, struct task_struct *child)
 		return 0;
 	head(&e->header, EVENT_FORK, child);
 	identify(&e->parent, parent);
-	submit(e);
+	submit(e, LATER);
 	return 0;
 }
 
@@ -176,7 +180,7 @@ INLINE int exited(struct task_struct *task)
 	head(&e->header, EVENT_EXIT, task);
 	e->code = READ(task, exit_code);
 	e->padding = 0;
-	submit(e);
+	submit(e, LATER);
 	return 0;
 }
 
@@ -211,7 +215,7 @@ int on_connect(u64 *args)
 	if (!e)
 		return 0;
 	head(&e->header, EVENT_CONNECT, current_task());
-	submit(e);
+	submit(e, NOW);
 	return 0;
 }
 
@@ -305,7 +309,7 @@ INLINE void tell_first(void *ctx, struct task_struct *task, struct hit_key *key,
 			e->frames = walk.frames;
 		}
 	}
-	submit(e);
+	submit(e, NOW);
 }
 
 INLINE int called(void *ctx, u32 probe)
@@ -356,7 +360,7 @@ int on_event(void *ctx __attribute__((unused)))
 	if (!e)
 		return 0;
 	head(&e->header, EVENT_CONNECT, current_task());
-	submit(e);
+	submit(e, NOW);
 	return 0;
 }
 

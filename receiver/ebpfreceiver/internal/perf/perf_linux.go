@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 )
 
 // Options say what is read. Zero members are the defaults.
@@ -29,7 +31,7 @@ const pollEvery = 100 * time.Millisecond
 // Reader reads the records of all processors.
 type Reader struct {
 	rings []*ring
-	stop  int // an eventfd that ends Read
+	wait  *waiter.Waiter
 }
 
 // Open begins to record. The error is that of the kernel: EACCES or EPERM without CAP_PERFMON.
@@ -41,24 +43,28 @@ func Open(o Options) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, err
-	}
-	r := &Reader{stop: stop}
+	r := &Reader{}
+	files := make([]int, 0, len(processors))
 	for _, processor := range processors {
 		ring, err := openRing(processor, &o)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("perf event: %w", err), r.Close())
 		}
 		r.rings = append(r.rings, ring)
+		files = append(files, ring.fd)
+	}
+	if r.wait, err = waiter.New(files...); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
 // Close ends Read, which must have returned before, and gives everything back.
 func (r *Reader) Close() error {
-	errs := []error{unix.Close(r.stop)}
+	var errs []error
+	if r.wait != nil {
+		errs = append(errs, r.wait.Close())
+	}
 	for _, ring := range r.rings {
 		errs = append(errs, unix.Munmap(ring.memory), unix.Close(ring.fd))
 	}
@@ -67,29 +73,20 @@ func (r *Reader) Close() error {
 }
 
 // Interrupt ends Read.
-func (r *Reader) Interrupt() {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(r.stop, one[:]) // full is as good
-}
+func (r *Reader) Interrupt() error { return r.wait.Stop() }
 
 // Read calls do for each record, until Interrupt. What cannot be read of a record is left out and counted by bad.
 func (r *Reader) Read(do func(Record), bad func()) error {
-	polled := make([]unix.PollFd, 0, len(r.rings)+1)
-	polled = append(polled, unix.PollFd{Fd: int32(r.stop), Events: unix.POLLIN}) //nolint:gosec // a descriptor
-	for _, ring := range r.rings {
-		polled = append(polled, unix.PollFd{Fd: int32(ring.fd), Events: unix.POLLIN}) //nolint:gosec // a descriptor
-	}
 	for {
-		_, err := unix.Poll(polled, int(pollEvery.Milliseconds()))
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("poll perf events: %w", err)
-		}
+		err := r.wait.Wait(pollEvery)
 		for _, ring := range r.rings {
 			ring.drain(do, bad)
 		}
-		if polled[0].Revents != 0 {
+		switch {
+		case errors.Is(err, waiter.ErrStopped):
 			return nil
+		case err != nil:
+			return fmt.Errorf("poll perf events: %w", err)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func collect(t testing.TB, r *Reader, do func()) (all []Record) {
 	}()
 	do()
 	time.Sleep(2 * pollEvery)
-	r.Interrupt()
+	require.NoError(t, r.Interrupt())
 	require.NoError(t, <-ended)
 	return all
 }
