@@ -76,9 +76,8 @@ func (p *Process) Place() (Place, error) {
 	case container.PodUID != "" || len(paths) == 0:
 		return Place{Kind: UnknownPlace, Container: container}, nil
 	}
-	namespaces := p.Namespaces()
-	if namespaces[pidNamespace] != witness.NamespaceHost ||
-		namespaces[mountNamespace] != witness.NamespaceHost && !slices.ContainsFunc(paths, isHostUnit) {
+	if p.namespace(pidNamespace) != witness.NamespaceHost ||
+		p.namespace(mountNamespace) != witness.NamespaceHost && !slices.ContainsFunc(paths, isHostUnit) {
 		return Place{Kind: UnknownPlace}, nil
 	}
 	var root unix.Stat_t

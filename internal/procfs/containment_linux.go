@@ -18,6 +18,13 @@ const maxLabel = 4 << 10
 // Containment reads the classes of the process, in the order of their names. What cannot be read, or is not known for
 // sure, has no signal. While the process executes another file, classes may be of before and after.
 func (p *Process) Containment(observed time.Time) []witness.Signal {
+	signals := append(p.Confinement(observed), p.Mounts(observed)...)
+	slices.SortFunc(signals, func(a, b witness.Signal) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return signals
+}
+
+// Confinement is Containment without Mounts, in no order.
+func (p *Process) Confinement(observed time.Time) []witness.Signal {
 	c := contained{observed: observed, signals: make([]witness.Signal, 0, 16)}
 	if exe, err := p.Executable(); err == nil {
 		c.add(witness.SignalBinary, map[bool]string{false: "named", true: "unlinked"}[exe.Deleted])
@@ -36,8 +43,6 @@ func (p *Process) Containment(observed time.Time) []witness.Signal {
 		c.add(witness.SignalUser, p.user(&status, namespaces[userNamespace]))
 		c.add(witness.SignalEntry, p.entry(&status, namespaces[pidNamespace]))
 	}
-	p.addMounts(&c, namespaces[mountNamespace])
-	slices.SortFunc(c.signals, func(a, b witness.Signal) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return c.signals
 }
 
@@ -145,7 +150,7 @@ func (p *Process) entry(s *Status, namespace string) string {
 		if err != nil {
 			return ""
 		}
-		class := ancestor.Namespaces()[pidNamespace]
+		class := ancestor.namespace(pidNamespace)
 		status, err := ancestor.Status()
 		started, next := ancestor.stat.start, ancestor.stat.parent
 		ancestor.Close()
@@ -264,21 +269,22 @@ func (f *FS) onHost(path string) bool {
 	return true
 }
 
-// addMounts adds the classes of the root file system and of mounts. In the mount namespace of the host there is nothing
-// to look for: the root of the host is there.
-func (p *Process) addMounts(c *contained, namespace string) {
+// Mounts are the classes of the root file system and of mounts, which all processes with the same MountNamespace and Root
+// have. In the mount namespace of the host there is nothing to look for: the root of the host is there.
+func (p *Process) Mounts(observed time.Time) []witness.Signal {
 	b, err := readFile(p.dir, "mountinfo", maxMountinfo)
 	if err != nil {
-		return
+		return nil
 	}
 	mounts, ok := parseMountinfo(b)
 	if !ok {
-		return
+		return nil
 	}
+	c := contained{observed: observed}
 	if root, ok := rootOf(mounts); ok {
 		c.add(witness.SignalRootFS, map[bool]string{false: "writable", true: "read_only"}[root.readOnly])
 	}
-	switch namespace {
+	switch p.namespace(mountNamespace) {
 	case witness.NamespaceHost:
 		c.set(witness.SignalSensitiveMounts, []string{hostRoot})
 	case witness.NamespaceIsolated:
@@ -294,4 +300,5 @@ func (p *Process) addMounts(c *contained, namespace string) {
 			c.set(witness.SignalSensitiveMounts, found)
 		}
 	}
+	return c.signals
 }

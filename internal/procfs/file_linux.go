@@ -191,6 +191,15 @@ func (p *Process) HoldExecutable() (*Held, error) {
 	return &Held{fd}, nil
 }
 
+// ExecutableID tells the file that the process runs from all others, without its generation.
+func (p *Process) ExecutableID() (FileID, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstatat(p.dir, "exe", &stat, 0); err != nil {
+		return FileID{}, gone(err)
+	}
+	return identify(&stat), nil
+}
+
 // OpenExecutable opens the file that the process runs.
 func (p *Process) OpenExecutable() (*File, error) {
 	h, err := p.HoldExecutable()
@@ -274,12 +283,16 @@ func Identify(f *os.File) (FileID, error) {
 	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
 		return FileID{}, err
 	}
-	id := FileID{Dev: stat.Dev, Inode: stat.Ino, Ctime: stat.Ctim.Nano(), Size: stat.Size}
+	id := identify(&stat)
 	// File systems write 32 bits, whatever the size in the request says.
 	if generation, err := unix.IoctlGetUint32(int(f.Fd()), getVersion); err == nil {
 		id.Generation, id.HasGeneration = generation, true
 	}
 	return id, nil
+}
+
+func identify(stat *unix.Stat_t) FileID {
+	return FileID{Dev: stat.Dev, Inode: stat.Ino, Ctime: stat.Ctim.Nano(), Size: stat.Size}
 }
 
 func closeFD(fd int) { _ = unix.Close(fd) }

@@ -95,11 +95,17 @@ func (f *FS) namespacesOf(process string) [len(kinds)]uint64 {
 
 func namespaceNumbers(dir int) (numbers [len(kinds)]uint64) {
 	for i := range kinds {
-		if link, err := readlink(dir, "ns/"+kinds[i].name); err == nil {
-			numbers[i] = parseNamespace(link, kinds[i].name)
-		}
+		numbers[i] = namespaceNumber(dir, i)
 	}
 	return numbers
+}
+
+func namespaceNumber(dir, kind int) uint64 {
+	link, err := readlink(dir, "ns/"+kinds[kind].name)
+	if err != nil {
+		return 0
+	}
+	return parseNamespace(link, kinds[kind].name)
 }
 
 // parseNamespace reads a link as mnt:[4026531832]; 0 if it is none.
@@ -142,16 +148,25 @@ func (f *FS) NamespaceClass(signal witness.SignalName, number uint64) string {
 }
 
 // Namespaces reads which of the host's namespaces the process shares.
-func (p *Process) Namespaces() Namespaces {
-	if p.namespaces == nil {
-		p.namespaces = new(Namespaces)
-		h := p.fs.host()
-		for i, number := range namespaceNumbers(p.dir) {
-			p.namespaces[i] = h.class(i, number)
-		}
+func (p *Process) Namespaces() (classes Namespaces) {
+	for i := range kinds {
+		classes[i] = p.namespace(i)
 	}
-	return *p.namespaces
+	return classes
 }
+
+func (p *Process) namespace(kind int) string { return p.fs.host().class(kind, p.namespaceNumber(kind)) }
+
+func (p *Process) namespaceNumber(kind int) uint64 {
+	if p.namespaces[kind] == 0 {
+		p.namespaces[kind] = namespaceNumber(p.dir, kind)
+	}
+	return p.namespaces[kind]
+}
+
+// MountNamespace is the number of the process's mount namespace, 0 if it cannot be read. It is another one's once that
+// is gone.
+func (p *Process) MountNamespace() uint64 { return p.namespaceNumber(mountNamespace) }
 
 // userMap are ranges of users: Inside the namespace, outside of it, and how many.
 type userMap [][3]uint32

@@ -98,7 +98,7 @@ type Process struct {
 	stat stat
 
 	root       string // the path of its root for the host, "" until asked for
-	namespaces *Namespaces
+	namespaces [len(kinds)]uint64 // their numbers, 0 until asked for
 }
 
 // Open opens the process that has the pid now.

@@ -52,6 +52,7 @@ type engine struct {
 	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
 	loads       map[load]struct{}                 // told in this interval
 	contained   *simplelru.LRU[container, string] // what was told of it
+	mounts      map[mounts][]witness.Signal       // read in this interval
 	early       map[uint32][]perf.Mapping         // of processes that were not told yet, by pid
 	symbols     *symbolize.Cache[procfs.FileID]
 	wanted      *wanted
@@ -99,7 +100,8 @@ func (e *engine) prepare(name string) error {
 	e.contained = newCache[container, string](e.config.Limits.Files, nil)
 	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
 	e.early = map[uint32][]perf.Mapping{}
-	e.loads, e.probedFiles, e.probes = map[load]struct{}{}, map[bpf.FileID]*probed{}, map[uint32]*probe{}
+	e.mounts, e.loads = map[mounts][]witness.Signal{}, map[load]struct{}{}
+	e.probedFiles, e.probes = map[bpf.FileID]*probed{}, map[uint32]*probe{}
 	e.counted, e.stacks, e.cost = map[bpf.HitKey]counted{}, map[bpf.HitKey]stack{}, costs
 	e.symbols = symbolize.New[procfs.FileID](symbolize.Options{})
 	e.wanted = newWanted(0, &e.config.Probes, nil)
@@ -325,7 +327,7 @@ func (e *engine) seed() {
 			return true
 		}
 		p := &process{id: id}
-		_ = e.read(p, from) // its place is unknown then
+		e.readAll(p, from)
 		e.processes.add(p)
 		e.contain(p, from)
 		e.tellExec(p, now, true)
@@ -387,6 +389,7 @@ func (e *engine) beat(ctx context.Context) {
 	}
 	e.release(e.now())
 	files := slices.SortedFunc(maps.Values(e.probedFiles), func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
+	clear(e.mounts)
 	e.containAgain()
 	e.tell(files)
 	clear(e.loads)

@@ -32,7 +32,9 @@ type file struct {
 
 // inspect reads what a file says of itself, once for each content.
 func (e *engine) inspect(f *procfs.File) *artifact.Facts {
-	if facts, ok := e.facts.Get(f.ID); ok {
+	id := f.ID
+	id.Generation, id.HasGeneration = 0, false // as ExecutableID
+	if facts, ok := e.facts.Get(id); ok {
 		return facts
 	}
 	facts := &artifact.Facts{}
@@ -45,7 +47,7 @@ func (e *engine) inspect(f *procfs.File) *artifact.Facts {
 	} else if !errors.Is(err, elffile.ErrNotELF) && !errors.Is(err, elffile.ErrLimit) {
 		return nil // it may be readable the next time
 	}
-	e.facts.Add(f.ID, facts)
+	e.facts.Add(id, facts)
 	return facts
 }
 

@@ -107,23 +107,33 @@ func (p *processes) end(of *process) {
 	p.ended[0].all[of.id], p.ended[0].last[of.id.PID] = of, of
 }
 
-// read fills in what /proc says. The error is one of where it runs: then it has probably ended meanwhile.
+// read fills in what /proc says of where it runs and what. The error is one of where it runs: then it has probably ended meanwhile.
 func (e *engine) read(p *process, from *procfs.Process) error {
 	if exe, err := from.Executable(); err == nil {
 		p.path, p.deleted = exe.Path, exe.Deleted
 	}
+	at, err := from.Place()
+	p.place = placeOf(at)
+	p.origin = e.originOf(p)
+	if id, err := from.ExecutableID(); err == nil {
+		p.facts, _ = e.facts.Get(id)
+	}
+	if p.facts == nil {
+		if f, err := from.OpenExecutable(); err == nil {
+			p.facts = e.inspect(f)
+			_ = f.Close()
+		}
+	}
+	return err
+}
+
+// readAll fills in all of a process whose start was not told.
+func (e *engine) readAll(p *process, from *procfs.Process) {
 	if status, err := from.Status(); err == nil {
 		p.uid = status.EffectiveUser
 	}
 	p.parent = uint32(from.Parent()) //nolint:gosec // pids have 22 bits
-	at, err := from.Place()
-	p.place = placeOf(at)
-	p.origin = e.originOf(p)
-	if f, err := from.OpenExecutable(); err == nil {
-		p.facts = e.inspect(f)
-		_ = f.Close()
-	}
-	return err
+	_ = e.read(p, from)              // its place is unknown then
 }
 
 // originOf says whose process it is: ours, or a workload's. Who put it into a container is not known.
@@ -149,7 +159,7 @@ func (e *engine) remembered(id bpf.Process) *process {
 		return p // it has ended, and its start was missed
 	}
 	defer from.Close()
-	_ = e.read(p, from) // its place is unknown then
+	e.readAll(p, from)
 	e.forgetProcess(e.processes.add(p))
 	return p
 }
@@ -192,7 +202,6 @@ func (e *engine) executed(event *bpf.Event) {
 	if p.path == "" && strings.HasPrefix(event.Filename, "/") && !strings.HasPrefix(event.Filename, "/proc/") && !strings.HasPrefix(event.Filename, "/dev/fd/") {
 		p.path = path.Clean(event.Filename)
 	}
-	p.uid = event.UID
 	if before := e.processes.find(p.id); before != nil {
 		e.leaveFiles(before) // what it had mapped is gone
 	}
@@ -314,7 +323,8 @@ func (e *engine) contain(p *process, from *procfs.Process) {
 		return
 	}
 	now := e.now()
-	signals := from.Containment(now)
+	signals := append(from.Confinement(now), e.mountsOf(p, from, now)...)
+	slices.SortFunc(signals, func(a, b witness.Signal) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	var classes strings.Builder
 	for i := range signals {
 		s := &signals[i]
@@ -331,6 +341,28 @@ func (e *engine) contain(p *process, from *procfs.Process) {
 	c := witness.Containment{Executable: moduleOf(p.path, p.facts), Origin: p.origin, Signals: signals}
 	c.Put(e.batch.Records(p.place).AppendEmpty(), now)
 	e.size++
+}
+
+// mounts is what processes with the same mounts have in common.
+type mounts struct {
+	at        place
+	namespace uint64
+	root      string
+}
+
+// mountsOf reads what is mounted where a process runs once an interval: there may be thousands of mounts.
+func (e *engine) mountsOf(p *process, from *procfs.Process, now time.Time) []witness.Signal {
+	root, err := from.Root()
+	of := mounts{p.place, from.MountNamespace(), root}
+	known := err == nil && of.namespace != 0 && !p.place.unknown
+	if signals, ok := e.mounts[of]; ok && known {
+		return signals
+	}
+	signals := from.Mounts(now)
+	if known && len(e.mounts) < maxContained {
+		e.mounts[of] = signals
+	}
+	return signals
 }
 
 // maxContained is how many processes are looked at again in an interval.
