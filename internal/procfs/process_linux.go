@@ -97,7 +97,7 @@ type Process struct {
 	id   ID
 	stat stat
 
-	root       string // the path of its root for the host, "" until asked for
+	root       string             // the path of its root for the host, "" until asked for
 	namespaces [len(kinds)]uint64 // their numbers, 0 until asked for
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -31,10 +30,9 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
-// engine turns what the kernel tells into records. One goroutine runs it, two others read from the kernel: whoever uses it
-// holds it. What is read is not handed from one goroutine to another, because waking one up costs more than most events.
+// engine turns what the kernel tells into records. One goroutine does all of it: to wake up another one costs more than
+// most events.
 type engine struct {
-	sync.Mutex
 	config   *Config
 	receiver *ebpfReceiver
 	logger   *zap.Logger
@@ -135,51 +133,62 @@ func (e *engine) setClock() {
 
 func (e *engine) sinceBoot() time.Duration { return e.now().Sub(e.booted) }
 
+// readEvery is how long what the kernel tells waits to be read, at most.
+const readEvery = 100 * time.Millisecond
+
 // run watches until ctx ends.
 func (e *engine) run(ctx context.Context) {
-	e.Lock()
-	readers, stop := e.watch(ctx)
+	defer e.finish()
+	wait := e.receiver.wait
+	defer context.AfterFunc(ctx, func() { _ = wait.Stop() })()
+	e.watch()
 	e.seed()
-	e.Unlock()
-	tick := time.NewTicker(e.config.Interval)
-	defer tick.Stop()
-	flush := time.NewTicker(e.config.Batch.FlushInterval)
-	defer flush.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-			e.Lock()
+	every := min(readEvery, e.config.Interval, e.config.Batch.FlushInterval)
+	beat, flush := time.Now().Add(e.config.Interval), time.Now().Add(e.config.Batch.FlushInterval)
+	for {
+		err := wait.Wait(every)
+		e.read(ctx)
+		switch {
+		case errors.Is(err, waiter.ErrStopped):
+			return
+		case err != nil:
+			e.logger.Error("Nothing can be waited for any more", zap.Error(delivery.Presentable(err)))
+			return
+		}
+		now := time.Now()
+		if !now.Before(beat) {
 			e.beat(ctx)
+			beat = beat.Add(e.config.Interval * (1 + now.Sub(beat)/e.config.Interval))
+			flush = now
+		}
+		if !now.Before(flush) {
 			e.flush(ctx)
-			e.Unlock()
-		case <-flush.C:
-			e.Lock()
-			e.flush(ctx)
-			e.Unlock()
+			flush = now.Add(e.config.Batch.FlushInterval)
 		}
 	}
-	stop()
-	readers.Wait()
-	e.finish()
 }
 
-// take takes account of what was read, and hands a full batch on.
-func (e *engine) take(ctx context.Context, read func()) {
-	e.Lock()
-	defer e.Unlock()
-	read()
-	if e.size >= e.config.Batch.MaxEvents {
-		e.flush(ctx)
+// read takes account of all that the kernel told.
+func (e *engine) read(ctx context.Context) {
+	full := func() {
+		if e.size >= e.config.Batch.MaxEvents {
+			e.flush(ctx)
+		}
+	}
+	err := e.receiver.kernel.Read(func(event *bpf.Event) { e.takeEvent(event); full() }, e.malformed)
+	if err != nil {
+		e.logger.Error("The events of the kernel cannot be read", zap.Error(delivery.Presentable(err)))
+	}
+	if e.receiver.perf != nil {
+		e.receiver.perf.Read(func(r perf.Record) { e.takeRecord(&r); full() }, e.malformed)
 	}
 }
 
 func (e *engine) malformed() { e.ledger.miss(stageMalformed, 1) }
 
-// watch attaches the hooks of the signals that are asked for, and begins to read. stop ends reading.
-func (e *engine) watch(ctx context.Context) (readers *sync.WaitGroup, stop func()) {
+// watch attaches the hooks of the signals that are asked for.
+func (e *engine) watch() {
 	s := &e.config.Signals
-	readers = &sync.WaitGroup{}
 	if used := e.hook(targetExec, e.kernel.WatchProcesses); used != "" && s.Exec {
 		e.kinds = append(e.kinds, witness.KindExec)
 	}
@@ -195,43 +204,21 @@ func (e *engine) watch(ctx context.Context) (readers *sync.WaitGroup, stop func(
 			e.logger.Info("What a probe costs is not measured but assumed", zap.Error(delivery.Presentable(err)))
 		}
 	}
-	stopPerf := func() error { return nil }
 	reader, err := perf.Open(perf.Options{Frequency: s.SampleFrequency})
+	if err == nil {
+		e.receiver.perf = reader
+		err = e.receiver.wait.Add(reader.Files()...)
+	}
 	if err != nil {
 		e.status(targetLoad+"/perf", witness.About{}, witness.StateUnavailable, reasonOf(err))
-	} else {
-		e.receiver.perf = reader
-		e.status(targetLoad+"/perf", witness.About{}, witness.StateAttached, "")
-		if s.Load {
-			e.kinds = append(e.kinds, witness.KindLoad)
-		}
-		if s.SampleFrequency > 0 {
-			e.kinds = append(e.kinds, witness.KindSample)
-		}
-		readers.Go(func() {
-			if err := reader.Read(func(r perf.Record) { e.take(ctx, func() { e.takeRecord(&r) }) }, func() { e.take(ctx, e.malformed) }); err != nil {
-				e.logger.Error("Perf events cannot be read any more", zap.Error(delivery.Presentable(err)))
-			}
-		})
-		stopPerf = reader.Interrupt
+		return
 	}
-	readers.Go(func() {
-		for {
-			event, err := e.kernel.Read()
-			switch {
-			case err == nil:
-				e.take(ctx, func() { e.takeEvent(&event) })
-			case errors.Is(err, waiter.ErrStopped):
-				return
-			default:
-				e.take(ctx, e.malformed)
-			}
-		}
-	})
-	return readers, func() {
-		if err := errors.Join(stopPerf(), e.kernel.Stop()); err != nil {
-			e.logger.Error("Reading the events of the kernel could not be stopped", zap.Error(delivery.Presentable(err)))
-		}
+	e.status(targetLoad+"/perf", witness.About{}, witness.StateAttached, "")
+	if s.Load {
+		e.kinds = append(e.kinds, witness.KindLoad)
+	}
+	if s.SampleFrequency > 0 {
+		e.kinds = append(e.kinds, witness.KindSample)
 	}
 }
 
@@ -327,7 +314,7 @@ func (e *engine) seed() {
 			return true
 		}
 		p := &process{id: id}
-		e.readAll(p, from)
+		e.learnAll(p, from)
 		e.processes.add(p)
 		e.contain(p, from)
 		e.tellExec(p, now, true)

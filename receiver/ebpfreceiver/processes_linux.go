@@ -107,8 +107,8 @@ func (p *processes) end(of *process) {
 	p.ended[0].all[of.id], p.ended[0].last[of.id.PID] = of, of
 }
 
-// read fills in what /proc says of where it runs and what. The error is one of where it runs: then it has probably ended meanwhile.
-func (e *engine) read(p *process, from *procfs.Process) error {
+// learn fills in what /proc says of where it runs and what. The error is one of where it runs: then it has probably ended meanwhile.
+func (e *engine) learn(p *process, from *procfs.Process) error {
 	if exe, err := from.Executable(); err == nil {
 		p.path, p.deleted = exe.Path, exe.Deleted
 	}
@@ -127,13 +127,13 @@ func (e *engine) read(p *process, from *procfs.Process) error {
 	return err
 }
 
-// readAll fills in all of a process whose start was not told.
-func (e *engine) readAll(p *process, from *procfs.Process) {
+// learnAll fills in all of a process whose start was not told.
+func (e *engine) learnAll(p *process, from *procfs.Process) {
 	if status, err := from.Status(); err == nil {
 		p.uid = status.EffectiveUser
 	}
 	p.parent = uint32(from.Parent()) //nolint:gosec // pids have 22 bits
-	_ = e.read(p, from)              // its place is unknown then
+	_ = e.learn(p, from)             // its place is unknown then
 }
 
 // originOf says whose process it is: ours, or a workload's. Who put it into a container is not known.
@@ -159,7 +159,7 @@ func (e *engine) remembered(id bpf.Process) *process {
 		return p // it has ended, and its start was missed
 	}
 	defer from.Close()
-	e.readAll(p, from)
+	e.learnAll(p, from)
 	e.forgetProcess(e.processes.add(p))
 	return p
 }
@@ -191,7 +191,7 @@ func (e *engine) executed(event *bpf.Event) {
 	ended := gone
 	if gone == nil {
 		defer from.Close()
-		if ended = e.read(p, from); ended == nil && p.place.unknown {
+		if ended = e.learn(p, from); ended == nil && p.place.unknown {
 			ended = e.lives(p.id) // of one that is ending, less can be read
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/perf"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 )
 
 // drainTimeout bounds how long what is in hand is offered to the pipeline when the receiver shuts down.
@@ -34,6 +35,7 @@ type ebpfReceiver struct {
 
 	client storage.Client
 	kernel *bpf.Kernel
+	wait   *waiter.Waiter // for both
 	perf   *perf.Reader
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -78,6 +80,9 @@ func (r *ebpfReceiver) Start(ctx context.Context, host component.Host) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("eBPF cannot be used: it needs the capabilities CAP_BPF and CAP_PERFMON: %w", delivery.Presentable(err)), r.close(ctx))
 	}
+	if r.wait, err = waiter.New(r.kernel.File()); err != nil {
+		return errors.Join(err, r.close(ctx))
+	}
 	e, err := newEngine(r, name, list)
 	if err != nil {
 		return errors.Join(err, r.close(ctx))
@@ -100,6 +105,9 @@ func (r *ebpfReceiver) Shutdown(ctx context.Context) error {
 
 func (r *ebpfReceiver) close(ctx context.Context) error {
 	var errs []error
+	if r.wait != nil {
+		errs = append(errs, r.wait.Close())
+	}
 	if r.perf != nil {
 		errs = append(errs, r.perf.Close())
 	}
@@ -109,7 +117,7 @@ func (r *ebpfReceiver) close(ctx context.Context) error {
 	if r.client != nil {
 		errs = append(errs, r.client.Close(ctx))
 	}
-	r.perf, r.kernel, r.client = nil, nil, nil
+	r.wait, r.perf, r.kernel, r.client = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -49,19 +50,19 @@ func BenchmarkHit(b *testing.B) {
 			k.call, k.multi = loaded, true
 			attached, err := k.Attach(own, []Probe{{1, points[0].Offset}})
 			require.NoError(b, err)
+			w, err := waiter.New(k.File())
+			require.NoError(b, err)
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
-				for {
-					if _, err := k.Read(); err != nil {
-						return
-					}
+				for w.Wait(time.Second) == nil && k.Read(func(*Event) {}, func() {}) == nil {
 				}
 			}()
 			run(b)
 			require.NoError(b, attached.Close())
-			require.NoError(b, k.Stop())
+			require.NoError(b, w.Stop())
 			<-ended
+			require.NoError(b, w.Close())
 		})
 	}
 }

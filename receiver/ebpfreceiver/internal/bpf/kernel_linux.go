@@ -17,8 +17,6 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
-
-	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 )
 
 // Options are the sizes of what the kernel keeps. Zero members are the defaults.
@@ -45,7 +43,6 @@ type Kernel struct {
 	spec  *ebpf.CollectionSpec
 	maps  map[string]*ebpf.Map
 	ring  *ringbuf.Reader
-	wait  *waiter.Waiter // for the ring
 	links []link.Link
 	stack bool
 
@@ -56,8 +53,7 @@ type Kernel struct {
 	detaching sync.WaitGroup // such links that are being taken away
 	one       sync.Mutex     // held to take one away
 
-	record  ringbuf.Record // reused
-	stopped error          // Read ends with it
+	record ringbuf.Record // reused
 }
 
 // Open makes the maps. It loads no program: that is done for each signal, so that one that is refused costs only itself.
@@ -80,10 +76,7 @@ func Open(o Options) (*Kernel, error) {
 	if k.ring, err = ringbuf.NewReader(k.maps[witnessMapEvents]); err != nil {
 		return nil, errors.Join(fmt.Errorf("ring of events: %w", err), k.Close())
 	}
-	k.ring.SetDeadline(time.Unix(1, 0)) // it is waited for otherwise
-	if k.wait, err = waiter.New(k.maps[witnessMapEvents].FD()); err != nil {
-		return nil, errors.Join(fmt.Errorf("ring of events: %w", err), k.Close())
-	}
+	k.ring.SetDeadline(time.Unix(1, 0)) // reading does not wait
 	return k, nil
 }
 
@@ -100,13 +93,10 @@ func (k *Kernel) Close() error {
 	if k.ring != nil {
 		errs = append(errs, k.ring.Close())
 	}
-	if k.wait != nil {
-		errs = append(errs, k.wait.Close())
-	}
 	for _, m := range k.maps {
 		errs = append(errs, m.Close())
 	}
-	k.links, k.call, k.ring, k.wait, k.maps = nil, nil, nil, nil, nil
+	k.links, k.call, k.ring, k.maps = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -456,32 +446,30 @@ type Event struct {
 	Cut    bool
 }
 
-// readEvery is how long an event waits that does not wake the reader, at most.
-const readEvery = 100 * time.Millisecond
+// File can be waited for, until there are events to read. Forks and exits do not end waiting.
+func (k *Kernel) File() int { return k.maps[witnessMapEvents].FD() }
 
-// Read returns the next event. It waits until there is one; after Stop it returns those that are there, and then
-// waiter.ErrStopped.
-func (k *Kernel) Read() (Event, error) {
-	for {
+// maxRead is how many events are read at once: more may come as fast as they are read.
+const maxRead = 16 << 10
+
+// Read calls do for the events that there are, and bad for each that cannot be read. It does not wait.
+func (k *Kernel) Read(do func(*Event), bad func()) error {
+	for range maxRead {
 		err := k.ring.ReadInto(&k.record)
-		switch {
-		case err == nil:
-			return decode(k.record.RawSample)
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return Event{}, err
-		case k.stopped != nil:
-			return Event{}, k.stopped
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
 		}
-		if err := k.wait.Wait(readEvery); errors.Is(err, waiter.ErrStopped) {
-			k.stopped = err // once what is there has been read
-		} else if err != nil {
-			return Event{}, err
+		if err != nil {
+			return fmt.Errorf("ring of events: %w", err)
+		}
+		if event, err := decode(k.record.RawSample); err == nil {
+			do(&event)
+		} else {
+			bad()
 		}
 	}
+	return nil
 }
-
-// Stop ends Read.
-func (k *Kernel) Stop() error { return k.wait.Stop() }
 
 var errEvent = errors.New("an event of the kernel has another size than this program knows")
 

@@ -9,12 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/waiter"
 )
 
 // Options say what is read. Zero members are the defaults.
@@ -25,13 +22,9 @@ type Options struct {
 	Frequency uint64
 }
 
-// pollEvery is how long a record waits at most.
-const pollEvery = 100 * time.Millisecond
-
 // Reader reads the records of all processors.
 type Reader struct {
 	rings []*ring
-	wait  *waiter.Waiter
 }
 
 // Open begins to record. The error is that of the kernel: EACCES or EPERM without CAP_PERFMON.
@@ -44,27 +37,19 @@ func Open(o Options) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{}
-	files := make([]int, 0, len(processors))
 	for _, processor := range processors {
 		ring, err := openRing(processor, &o)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("perf event: %w", err), r.Close())
 		}
 		r.rings = append(r.rings, ring)
-		files = append(files, ring.fd)
-	}
-	if r.wait, err = waiter.New(files...); err != nil {
-		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-// Close ends Read, which must have returned before, and gives everything back.
+// Close gives everything back.
 func (r *Reader) Close() error {
 	var errs []error
-	if r.wait != nil {
-		errs = append(errs, r.wait.Close())
-	}
 	for _, ring := range r.rings {
 		errs = append(errs, unix.Munmap(ring.memory), unix.Close(ring.fd))
 	}
@@ -72,22 +57,20 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// Interrupt ends Read.
-func (r *Reader) Interrupt() error { return r.wait.Stop() }
+// Files can be waited for, until a ring is a quarter full.
+func (r *Reader) Files() []int {
+	files := make([]int, len(r.rings))
+	for i, ring := range r.rings {
+		files[i] = ring.fd
+	}
+	return files
+}
 
-// Read calls do for each record, until Interrupt. What cannot be read of a record is left out and counted by bad.
-func (r *Reader) Read(do func(Record), bad func()) error {
-	for {
-		err := r.wait.Wait(pollEvery)
-		for _, ring := range r.rings {
-			ring.drain(do, bad)
-		}
-		switch {
-		case errors.Is(err, waiter.ErrStopped):
-			return nil
-		case err != nil:
-			return fmt.Errorf("poll perf events: %w", err)
-		}
+// Read calls do for each record that there is. What cannot be read of a record is left out and counted by bad. It does not
+// wait.
+func (r *Reader) Read(do func(Record), bad func()) {
+	for _, ring := range r.rings {
+		ring.drain(do, bad)
 	}
 }
 

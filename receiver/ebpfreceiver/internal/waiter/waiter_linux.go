@@ -17,7 +17,9 @@ type Waiter struct {
 	poll *os.File // an epoll instance, in that of the runtime
 	conn syscall.RawConn
 
-	stopped atomic.Bool
+	// deadline is the end of a wait, and of those after it until it has passed: to set one can wake another thread.
+	deadline time.Time
+	stopped  atomic.Bool
 }
 
 // ErrStopped is what Wait returns after Stop.
@@ -29,11 +31,8 @@ func New(files ...int) (*Waiter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	for _, file := range files {
-		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(file)} //nolint:gosec // a descriptor
-		if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, file, &event); err != nil {
-			return nil, errors.Join(fmt.Errorf("epoll: %w", err), unix.Close(fd))
-		}
+	if err := add(fd, files); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
 	}
 	// The runtime takes only those into its poller that do not block.
 	if err := unix.SetNonblock(fd, true); err != nil {
@@ -46,10 +45,29 @@ func New(files ...int) (*Waiter, error) {
 	return w, nil
 }
 
-// Wait returns when there is something to read in one of the files, and when d has passed. One goroutine waits at a time.
+// Add waits for more files.
+func (w *Waiter) Add(files ...int) (err error) {
+	return errors.Join(w.conn.Control(func(fd uintptr) { err = add(int(fd), files) }), err)
+}
+
+func add(to int, files []int) error {
+	for _, file := range files {
+		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(file)} //nolint:gosec // a descriptor
+		if err := unix.EpollCtl(to, unix.EPOLL_CTL_ADD, file, &event); err != nil {
+			return fmt.Errorf("epoll: %w", err)
+		}
+	}
+	return nil
+}
+
+// Wait returns when there is something to read in one of the files, and each time that d has passed, d being the same
+// always. One goroutine waits at a time.
 func (w *Waiter) Wait(d time.Duration) error {
-	if err := w.poll.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return err
+	if now := time.Now(); !now.Before(w.deadline) {
+		w.deadline = now.Add(d)
+		if err := w.poll.SetReadDeadline(w.deadline); err != nil {
+			return err
+		}
 	}
 	if w.stopped.Load() { // before the deadline was set
 		return ErrStopped

@@ -15,8 +15,9 @@ func open(t *testing.T) (*Waiter, *os.File) {
 	require.NoError(t, err)
 	idle, other, err := os.Pipe()
 	require.NoError(t, err)
-	w, err := New(int(idle.Fd()), int(read.Fd()))
+	w, err := New(int(idle.Fd()))
 	require.NoError(t, err)
+	require.NoError(t, w.Add(int(read.Fd())))
 	t.Cleanup(func() {
 		require.NoError(t, w.Close())
 		for _, f := range []*os.File{read, write, idle, other} {
