@@ -235,6 +235,16 @@ func (p *Process) openInRoot(path string) (int, error) {
 	return resolve(root, path, unix.O_PATH)
 }
 
+// OpenInRoot opens a regular file by its path in the root of the process.
+func (p *Process) OpenInRoot(path string) (*File, error) {
+	fd, err := p.openInRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	defer closeFD(fd)
+	return reopen(fd)
+}
+
 func (p *Process) openRoot() (int, error) {
 	root, err := unix.Openat(p.dir, "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	return root, gone(err)

@@ -88,7 +88,7 @@ const sameExec = time.Second
 
 // fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
 func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
-	if f, ok := e.files.Get(id); ok {
+	if f, ok := e.files.Get(id); ok && f.facts != nil { // else who had it mapped ended too soon: perhaps not this time
 		e.want(f, nil, p, start)
 		return f
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
+	"github.com/otelcol-witness/otelcol-witness/internal/elffile"
 	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
 	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
@@ -89,7 +90,34 @@ func (e *engine) want(f *file, known *procfs.File, p *process, start uint64) {
 		_ = from.Close()
 		return
 	}
-	e.probe(f, id, from, requests)
+	debug := e.debugOf(f, p)
+	e.probe(f, id, from, debug, requests)
+	if debug != nil {
+		_ = debug.Close()
+	}
+}
+
+// debugOf opens the file with the symbols of a file that was stripped, where distributions put it: in the root of a process
+// that runs the file. It is nil where there is none with the same build-id.
+func (e *engine) debugOf(f *file, p *process) *procfs.File {
+	id := f.facts.BuildID
+	if len(id) < 4 {
+		return nil
+	}
+	from, err := e.proc.Find(e.procID(p.id))
+	if err != nil {
+		return nil
+	}
+	defer from.Close()
+	debug, err := from.OpenInRoot("/usr/lib/debug/.build-id/" + id[:2] + "/" + id[2:] + ".debug")
+	if err != nil {
+		return nil
+	}
+	if info, err := elffile.Read(debug); err != nil || info.BuildID != id {
+		_ = debug.Close()
+		return nil
+	}
+	return debug
 }
 
 // keep opens a file of which probes are attached, for as long as that is so. The id is that of the file that the kernel attaches to.
@@ -135,7 +163,8 @@ func (e *engine) layerOf(f *file, from *os.File, p *process, start uint64) (id b
 }
 
 // probe attaches to the functions that are requested of a file, and says of each what became of it.
-func (e *engine) probe(f *file, id bpf.FileID, opened *os.File, requests []probepoint.Request) {
+// Debug has more of its symbols, or is nil.
+func (e *engine) probe(f *file, id bpf.FileID, opened *os.File, debug *procfs.File, requests []probepoint.Request) {
 	if len(e.probedFiles) >= e.config.Probes.MaxFiles {
 		for i := range requests {
 			e.refuse(f, &requests[i], witness.ReasonOverBudget)
@@ -143,9 +172,11 @@ func (e *engine) probe(f *file, id bpf.FileID, opened *os.File, requests []probe
 		_ = opened.Close()
 		return
 	}
-	points, refusals, err := probepoint.Resolve(opened, f.symbols.Size, requests, probepoint.Options{
-		SingleStep: e.config.Probes.AllowSingleStep, MaxPoints: e.config.Probes.Max,
-	})
+	options := probepoint.Options{SingleStep: e.config.Probes.AllowSingleStep, MaxPoints: e.config.Probes.Max}
+	if debug != nil {
+		options.Debug, options.DebugSize = debug, debug.ID.Size
+	}
+	points, refusals, err := probepoint.Resolve(opened, f.symbols.Size, requests, options)
 	if err != nil {
 		e.logger.Warn("Functions could not be looked up in a file", zap.Error(delivery.Presentable(err)))
 	}

@@ -1,6 +1,7 @@
 package ebpfreceiver
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -125,6 +126,56 @@ fn main() {
     let times: u64 = std::env::args().nth(1).unwrap().parse().unwrap();
     for _ in 0..times { counted(&mut Vec::new()); }
 }`, "-O", "--crate-name", "counting")
+}
+
+// The symbols of a stripped program are in a file of their own, in its root directory, if the build-id there is the same.
+func TestDebugFiles(t *testing.T) {
+	whole := compile(t, "gcc", "d.c", `
+static __attribute__((noinline)) void counted(void) { __asm__ volatile("push %rbp\n pop %rbp"); }
+int main(void) { for (int i = 0; i < 7; i++) counted(); return 0; }`, "-O1", "-fno-omit-frame-pointer", "-static", "-Wl,--build-id=0xabcdef0123456789")
+	content, err := os.ReadFile(whole)
+	require.NoError(t, err)
+	for name, test := range map[string]struct{ debug, reason string }{
+		"with":       {"ab/cdef0123456789.debug", ""},
+		"without":    {"other.debug", "stripped"},
+		"of another": {"ab/cdef0123456789.debug", "stripped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			program, debug := filepath.Join(root, "debugged"), filepath.Join(root, "usr/lib/debug/.build-id", test.debug)
+			require.NoError(t, os.MkdirAll(filepath.Dir(debug), 0o700))
+			require.NoError(t, os.WriteFile(program, content, 0o700)) //nolint:gosec // it is executed
+			require.NoError(t, exec.Command("objcopy", "--only-keep-debug", program, debug).Run())
+			require.NoError(t, exec.Command("strip", program).Run())
+			if name == "of another" {
+				file, err := os.ReadFile(debug)
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(debug, bytes.Replace(file, []byte{0xab, 0xcd, 0xef}, []byte{0xab, 0xcd, 0xee}, 1), 0o600))
+			}
+			w := watch(t, probing("/debugged", "counted"))
+			run := func() {
+				command := exec.Command("/debugged")
+				command.Path, command.SysProcAttr = "/debugged", &syscall.SysProcAttr{Chroot: root}
+				require.NoError(t, command.Run())
+			}
+			require.Eventually(t, func() bool {
+				run()
+				time.Sleep(100 * time.Millisecond)
+				for _, r := range w.records(semconv.EventStatus) {
+					if r.text(semconv.WitnessStatusTarget) == targetCall {
+						return r.text(semconv.WitnessStatusReason) == test.reason
+					}
+				}
+				return false
+			}, 20*time.Second, time.Millisecond)
+			if test.reason == "" {
+				before := w.hits("counted")
+				run()
+				require.Eventually(t, func() bool { return w.hits("counted") >= before+7 }, 20*time.Second, 50*time.Millisecond)
+				assert.Zero(t, w.hits("counted")%7)
+			}
+		})
+	}
 }
 
 func TestRustPrograms(t *testing.T) {
