@@ -144,7 +144,7 @@ int main(void) { for (int i = 0; i < 7; i++) counted(); return 0; }`, "-O1", "-f
 			root := t.TempDir()
 			program, debug := filepath.Join(root, "debugged"), filepath.Join(root, "usr/lib/debug/.build-id", test.debug)
 			require.NoError(t, os.MkdirAll(filepath.Dir(debug), 0o700))
-			require.NoError(t, os.WriteFile(program, content, 0o700)) //nolint:gosec // it is executed
+			require.NoError(t, os.WriteFile(program, content, 0o700))
 			require.NoError(t, exec.Command("objcopy", "--only-keep-debug", program, debug).Run())
 			require.NoError(t, exec.Command("strip", program).Run())
 			if name == "of another" {

@@ -172,13 +172,14 @@ const (
 	traceExit = "sched_process_exit"
 )
 
-// WatchProcesses has starts, forks and ends of processes told. used is the hook, empty if all were refused.
-func (k *Kernel) WatchProcesses() (used string, refused []Refusal) {
-	return k.attach(
-		hook{"tp_btf", map[string]string{witnessProgOnExec: traceExec, witnessProgOnFork: traceFork, witnessProgOnExit: traceExit}, false},
-		hook{"raw_tracepoint", map[string]string{witnessProgOnRawExec: traceExec, witnessProgOnRawFork: traceFork, witnessProgOnRawExit: traceExit}, true},
-	)
+// processHooks are the ways to have processes told.
+var processHooks = []hook{
+	{"tp_btf", map[string]string{witnessProgOnExec: traceExec, witnessProgOnFork: traceFork, witnessProgOnExit: traceExit}, false},
+	{"raw_tracepoint", map[string]string{witnessProgOnRawExec: traceExec, witnessProgOnRawFork: traceFork, witnessProgOnRawExit: traceExit}, true},
 }
+
+// WatchProcesses has starts, forks and ends of processes told. used is the hook, empty if all were refused.
+func (k *Kernel) WatchProcesses() (used string, refused []Refusal) { return k.attach(processHooks...) }
 
 // WatchConnects has outbound TCP connections told.
 func (k *Kernel) WatchConnects() (used string, refused []Refusal) {

@@ -133,10 +133,20 @@ int main(int argc, char **argv) {
 }`
 
 func TestProcesses(t *testing.T) {
-	k := open(t, Options{})
-	used, refused := k.WatchProcesses()
-	require.NotEmpty(t, used, "%v", refused)
-	t.Logf("hook %s, refused %v", used, refused)
+	for _, h := range processHooks {
+		t.Run(h.name, func(t *testing.T) {
+			k := open(t, Options{})
+			used, refused := k.attach(h)
+			require.NotEmpty(t, used, "%v", refused)
+			processesAreTold(t, k)
+		})
+	}
+	used, _ := open(t, Options{}).WatchProcesses()
+	assert.Equal(t, "tp_btf", used)
+}
+
+func processesAreTold(t *testing.T, k *Kernel) {
+	t.Helper()
 	command := exec.Command("/bin/sh", "-c", "exit 3")
 	require.Error(t, command.Run())
 	pid := uint32(command.Process.Pid)
