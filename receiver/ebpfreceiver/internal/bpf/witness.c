@@ -317,7 +317,9 @@ INLINE int called(void *ctx, u32 probe)
 	struct task_struct *task = current_task();
 	struct hit_key key = {};
 	key.probe = probe;
-	identify(&key.process, task);
+	// As identify, without its calls: this pointer may be followed.
+	key.process.pid = task->tgid;
+	key.process.start = task->group_leader->start_boottime;
 	u64 now = boot_time();
 	struct hit *known = map_lookup(&hits, &key);
 	if (!known) {
@@ -360,7 +362,7 @@ int on_event(void *ctx __attribute__((unused)))
 	if (!e)
 		return 0;
 	head(&e->header, EVENT_CONNECT, current_task());
-	submit(e, NOW);
+	submit(e, 0);
 	return 0;
 }
 
