@@ -123,6 +123,8 @@ func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 			return privacy.Text(text), true
 		}
 		return "", false
+	case semconv.PrivacyHook:
+		return w.hookArgument(text)
 	case semconv.PrivacyText:
 		return privacy.Text(text), true
 	}

@@ -64,6 +64,7 @@ type Canonicalizer struct {
 	identities, arguments string
 	key                   []byte
 	allow                 map[string]bool
+	hooks                 map[HookArgument]bool
 }
 
 // New fails when the Config is not valid, or when there is no randomness for a key.
@@ -71,7 +72,7 @@ func New(config Config) (*Canonicalizer, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Canonicalizer{identities: config.Identities, arguments: config.Arguments, key: []byte(config.HMACKey), allow: map[string]bool{}}
+	c := &Canonicalizer{identities: config.Identities, arguments: config.Arguments, key: []byte(config.HMACKey), allow: map[string]bool{}, hooks: map[HookArgument]bool{}}
 	if len(c.key) == 0 {
 		c.key = make([]byte, 32)
 		if _, err := rand.Read(c.key); err != nil {
@@ -80,6 +81,9 @@ func New(config Config) (*Canonicalizer, error) {
 	}
 	for _, name := range config.Allow {
 		c.allow[name] = true
+	}
+	for _, argument := range config.HookArguments {
+		c.hooks[argument] = true
 	}
 	return c, nil
 }
@@ -280,6 +284,7 @@ type work struct {
 	pid         int64
 	created     string
 	source      string
+	policy      string
 	named       []string // raw paths of files whose content is known, by build-id or digest
 	folded      []string // raw paths that collapsed, or whose last element was private
 	deleted     bool     // the executable, or the module of the first frame
@@ -363,6 +368,7 @@ func (w *work) identify(attributes pcommon.Map) {
 		return ""
 	}
 	w.created, w.source = text(attributes, semconv.ProcessCreationTime), text(attributes, semconv.WitnessSource)
+	w.policy = text(attributes, semconv.TetragonPolicy)
 	if v, ok := attributes.Get(semconv.ProcessPID); ok && v.Type() == pcommon.ValueTypeInt {
 		w.pid = v.Int()
 	}

@@ -17,7 +17,7 @@ const (
 	IdentitiesDrop = "drop"
 )
 
-// What becomes of arguments, environment and working directory.
+// What becomes of arguments, environment and working directory of processes.
 const (
 	ArgumentsDrop  = "drop"
 	ArgumentsScrub = "scrub"
@@ -37,6 +37,8 @@ type Config struct {
 	HMACKeyFile string `mapstructure:"hmac_key_file"`
 	// Arguments is drop, scrub or keep. Addresses are taken out of arguments in any case.
 	Arguments string `mapstructure:"arguments"`
+	// HookArguments are those that are kept, their values scrubbed as free text. All others are dropped, whatever Arguments is.
+	HookArguments []HookArgument `mapstructure:"hook_arguments"`
 	// Allow names attributes outside the model that are kept, their values scrubbed as free text.
 	Allow []string `mapstructure:"allow"`
 }
@@ -60,6 +62,11 @@ func (c Config) Validate() error {
 	}
 	if c.HMACKey != "" && c.HMACKeyFile != "" {
 		err = errors.Join(err, errors.New("hmac_key_file: hmac_key is given too"))
+	}
+	for i := range c.HookArguments {
+		if e := c.HookArguments[i].validate(); e != nil {
+			err = errors.Join(err, fmt.Errorf("hook_arguments[%d]: %w", i, e))
+		}
 	}
 	for i, name := range c.Allow {
 		if name == "" || len(name) > maxName {

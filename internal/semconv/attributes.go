@@ -251,7 +251,7 @@ const (
 	TetragonHook = "tetragon.hook"
 	// TetragonTracepoint: Subsystem and event of a tracepoint, provider and name of a USDT probe.
 	TetragonTracepoint = "tetragon.tracepoint"
-	// TetragonArgs: Hook arguments, as type=value. Only with include_arguments.
+	// TetragonArgs: Hook arguments, as index:type=value. Only with include_arguments.
 	TetragonArgs = "tetragon.args"
 	// TetragonThrottle: start or stop.
 	TetragonThrottle = "tetragon.throttle"
@@ -421,7 +421,7 @@ var attributes = map[string]Attribute{
 	"tetragon.action":                         {Name: "tetragon.action", Type: "string", Privacy: "keep", OnRecord: true},
 	"tetragon.hook":                           {Name: "tetragon.hook", Type: "string", Privacy: "keep", OnRecord: true, Values: []string{"kprobe", "tracepoint", "uprobe", "usdt", "lsm", "loader"}},
 	"tetragon.tracepoint":                     {Name: "tetragon.tracepoint", Type: "string", Privacy: "keep", OnRecord: true},
-	"tetragon.args":                           {Name: "tetragon.args", Type: "string[]", Privacy: "argument", OnRecord: true},
+	"tetragon.args":                           {Name: "tetragon.args", Type: "string[]", Privacy: "hook_argument", OnRecord: true},
 	"tetragon.throttle":                       {Name: "tetragon.throttle", Type: "string", Privacy: "keep", OnRecord: true},
 	"tetragon.raw":                            {Name: "tetragon.raw", Type: "string", Privacy: "argument", OnRecord: true},
 	"tetragon.in_init_tree":                   {Name: "tetragon.in_init_tree", Type: "bool", Privacy: "keep", OnRecord: true},

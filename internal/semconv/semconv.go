@@ -32,6 +32,7 @@ const (
 	PrivacyIdentity = "identity"
 	PrivacyUser     = "user"
 	PrivacyArgument = "argument"
+	PrivacyHook     = "hook_argument"
 	PrivacyText     = "text"
 	PrivacyStack    = "stack"
 )

@@ -29,7 +29,8 @@ func TestConfig(t *testing.T) {
 	for name, want := range map[string]*Config{
 		"canonicalization": {Rules: canon.NewDefaultConfig()},
 		"canonicalization/all": {
-			Rules: canon.Config{Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"}},
+			Rules: canon.Config{Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"},
+				HookArguments: []canon.HookArgument{{Policy: "sensitive-files", Index: "0", Type: "string_arg"}}},
 		},
 		"canonicalization/single_host": {Rules: canon.Config{Identities: "keep", Arguments: "drop"}},
 	} {
@@ -43,10 +44,11 @@ func TestConfig(t *testing.T) {
 		})
 	}
 	for name, section := range map[string]map[string]any{
-		"identities": {"identities": "hash"},
-		"hmac_key":   {"hmac_key": "short"},
-		"arguments":  {"arguments": "yes"},
-		"allow":      {"allow": []any{"process.pid"}},
+		"identities":                {"identities": "hash"},
+		"hmac_key":                  {"hmac_key": "short"},
+		"arguments":                 {"arguments": "yes"},
+		"allow":                     {"allow": []any{"process.pid"}},
+		"hook_arguments[0]: policy": {"hook_arguments": []any{map[string]any{"index": "0", "type": "int_arg"}}},
 	} {
 		t.Run("invalid "+name, func(t *testing.T) {
 			config := NewFactory().CreateDefaultConfig()

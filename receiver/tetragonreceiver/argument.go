@@ -3,7 +3,6 @@ package tetragonreceiver
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,17 +18,22 @@ import (
 // maxArgumentText bounds the text of one hook argument, in bytes.
 const maxArgumentText = 4096
 
-// argumentTexts are the arguments of a hook, and what it returned, as type=value. What can be an address is left out.
+// argumentTexts are the arguments of a hook, and what it returned, as index:type=value. The index is the place in the
+// policy's args, data0, data1 … that in its data, or return. What can be an address is left out.
 func argumentTexts(args, data []*tetragon.KprobeArgument, result *tetragon.KprobeArgument) []string {
 	var texts []string
-	for _, arg := range slices.Concat(args, data) {
+	add := func(index string, arg *tetragon.KprobeArgument) {
 		if text := argumentText(arg); text != "" {
-			texts = append(texts, text)
+			texts = append(texts, index+":"+text)
 		}
 	}
-	if text := argumentText(result); text != "" {
-		texts = append(texts, "return:"+text)
+	for i, arg := range args {
+		add(strconv.Itoa(i), arg)
 	}
+	for i, arg := range data {
+		add("data"+strconv.Itoa(i), arg)
+	}
+	add("return", result)
 	return texts
 }
 
@@ -99,17 +103,20 @@ func withheld(field protoreflect.FieldDescriptor, value protoreflect.Value) bool
 	}
 }
 
-// putRaw writes the event as JSON, without what withheld and unusable keep back. An event that cannot be written as JSON
-// has no raw form.
+// putRaw writes the event as JSON, without the arguments of hooks, which have an attribute and rules of their own, and
+// without what unusable keeps back. An event that cannot be written as JSON has no raw form.
 func putRaw(m pcommon.Map, event *tetragon.GetEventsResponse) {
 	clone := proto.Clone(event).(*tetragon.GetEventsResponse)
-	e := eventOf(clone)
-	for _, arg := range slices.Concat(e.args, e.data) {
-		withhold(arg.ProtoReflect())
-	}
-	if e.result != nil {
-		withhold(e.result.ProtoReflect())
-	}
+	clone.ProtoReflect().Range(func(_ protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if typed, ok := value.Interface().(protoreflect.Message); ok {
+			for _, name := range []protoreflect.Name{"args", "data", "return"} {
+				if field := typed.Descriptor().Fields().ByName(name); field != nil {
+					typed.Clear(field)
+				}
+			}
+		}
+		return true
+	})
 	if kprobe := clone.GetProcessKprobe(); kprobe != nil {
 		usable := kprobe.UserStackTrace[:0]
 		for _, entry := range kprobe.UserStackTrace {
@@ -135,21 +142,4 @@ func putRaw(m pcommon.Map, event *tetragon.GetEventsResponse) {
 	if err := json.Compact(&compact, raw); err == nil {
 		m.PutStr(semconv.TetragonRaw, compact.String())
 	}
-}
-
-// withhold clears everything in a message that is withheld.
-func withhold(m protoreflect.Message) {
-	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		switch {
-		case field.IsList() || field.IsMap():
-			if field.Kind() != protoreflect.EnumKind && field.Kind() != protoreflect.StringKind {
-				m.Clear(field)
-			}
-		case withheld(field, value):
-			m.Clear(field)
-		case field.Kind() == protoreflect.MessageKind:
-			withhold(value.Message())
-		}
-		return true
-	})
 }

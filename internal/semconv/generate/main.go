@@ -35,7 +35,7 @@ type model struct {
 
 var (
 	types   = []string{"string", "int", "double", "bool", "string[]", "map[]", "time", "hex"}
-	privacy = []string{"keep", "evidence", "path", "symbol", "offset", "identity", "user", "argument", "text", "stack"}
+	privacy = []string{"keep", "evidence", "path", "symbol", "offset", "identity", "user", "argument", "hook_argument", "text", "stack"}
 	places  = []string{"resource", "scope", "record"}
 )
 
@@ -203,6 +203,7 @@ func markdown(m model) []byte {
 | identity | ` + "`identities: keep, hmac or drop`" + ` |
 | user | replaces the id by its class |
 | argument | dropped, unless the operator asks for it |
+| hook_argument | dropped, unless policy, index and type are on the operator's list |
 | text | scrubbed for credentials, addresses and names |
 | stack | each frame by the table above |
 `)
