@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -41,8 +42,8 @@ func TestCanonical(t *testing.T) {
 			assert.Equal(t, fields[3], s.Name)
 			assert.Equal(t, list(fields[4]), s.Flags)
 			assert.Equal(t, list(fields[5]), s.Aliases)
-			detected, ok := Canonical(fields[2], "")
-			if language == Go {
+			assert.Equal(t, fields[6], strconv.FormatFloat(s.Confidence, 'f', 1, 64))
+			if detected, ok := Canonical(fields[2], ""); language == Go || ok && detected.Language != C {
 				require.True(t, ok)
 				assert.Equal(t, s, detected)
 			}
@@ -154,7 +155,6 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"C++ with a slash", Cxx, "a::b/c"},
 		{"C++ with quotes", Cxx, "a::\"secret\""},
 		{"Rust with a sentence", Rust, "a::b c d"},
-		{"JVM", "jvm", "com.example.App.main"},
 		{"unknown language", "cobol", "MAIN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func FuzzCanonical(f *testing.F) {
 		}
 		require.LessOrEqual(t, len(s.Name), MaxName)
 		require.NotEmpty(t, s.Member)
-		require.True(t, s.Confidence > 0 && s.Confidence <= 1)
+		require.True(t, s.Confidence >= 0 && s.Confidence <= 1)
 		require.True(t, slices.IsSorted(s.Flags) && slices.IsSorted(s.Aliases))
 		requireIdentity(t, s)
 	})
