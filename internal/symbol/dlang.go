@@ -67,6 +67,8 @@ func (b *builder) dlangNames(names []string) bool {
 		case strings.HasPrefix(name, "__lambda") || strings.HasPrefix(name, "__dgliteral") || strings.HasPrefix(name, "__funcliteral"):
 			b.flag(FlagClosure)
 			continue
+		case strings.HasPrefix(name, "__mixin") && isNumber(name[len("__mixin"):]):
+			continue
 		case name == "__ctor":
 			name = "this"
 		case name == "__dtor":

@@ -29,7 +29,7 @@ func (b *builder) javascript(raw string) bool {
 			return false
 		}
 		name, file = before, location[:len(location)-1]
-	} else if at := strings.LastIndexByte(name, ' '); isLocation(name[at+1:]) {
+	} else if at := strings.LastIndexByte(name, ' '); isLocation(name[at+1:]) && hasPosition(name) {
 		// at /app/x.js:1:2: code without a name.
 		file, name = name[at+1:], strings.TrimSpace(name[:at+1])
 		if name != "" && name != "async" {
@@ -65,6 +65,13 @@ func isLocation(s string) bool {
 	return strings.ContainsAny(s, `/\`) || ok && strings.Contains(number, ":")
 }
 
+// hasPosition reports whether s ends with a line and a column.
+func hasPosition(s string) bool {
+	s, column := cutLast(s, ":")
+	file, line := cutLast(s, ":")
+	return isNumber(column) && isNumber(line) && file != ""
+}
+
 // jsName reads the name of a function with the words that stack traces put around it.
 func (b *builder) jsName(name, file string) bool {
 	b.pkg = jsPackage(file)
@@ -80,7 +87,7 @@ func (b *builder) jsName(name, file string) bool {
 			name = strings.TrimPrefix(name, word)
 		}
 	}
-	if name == "" {
+	if name == "" && file != "" {
 		name = jsAnonymous
 	}
 	if before, symbol, ok := strings.Cut(name, "[Symbol."); ok {

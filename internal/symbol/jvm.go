@@ -102,7 +102,7 @@ func cutLoader(text string) (string, bool) {
 		}
 	}
 	path := "/" + strings.Join(elements[from:], "/")
-	if last > from && privacy.CanonicalPath(path).Canonical != path {
+	if last > from && (!strings.Contains(elements[last], ".") || privacy.CanonicalPath(path).Canonical != path) {
 		return "", false
 	}
 	return strings.Join(elements[from:], "."), true

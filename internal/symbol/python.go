@@ -14,8 +14,8 @@ func (b *builder) python(raw string) bool {
 	} else if name, rest, ok := strings.Cut(text, " ("); ok && strings.HasSuffix(rest, ")") {
 		text, file = name, rest[:len(rest)-1]
 	} else if pkg, name, ok := strings.Cut(text, ":"); ok {
-		// As an entry point.
-		return isDotted(pkg) && b.parts(pkg, name)
+		// As an entry point. One word on either side is more often a user and a password.
+		return isDotted(pkg) && strings.Contains(pkg+name, ".") && b.parts(pkg, name)
 	}
 	pkg := ""
 	if file != "" {
@@ -105,6 +105,12 @@ func (b *builder) pythonParts() bool {
 			b.flag(FlagClosure)
 			segments = segments[:i]
 		default:
+			// The scope of type parameters is around the function.
+			if name, ok := strings.CutPrefix(segment, "<generic parameters of "); ok {
+				b.flag(FlagClosure)
+				segment = strings.TrimSuffix(name, ">")
+				segments[i] = segment
+			}
 			if !isWord(segment) {
 				return false
 			}

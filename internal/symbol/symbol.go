@@ -7,6 +7,7 @@
 package symbol
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -256,7 +257,7 @@ func (b *builder) finish(ok bool) (Symbol, bool) {
 	case JS:
 		b.javascriptDoubt()
 	}
-	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Name: Join(b.language, b.pkg, b.member), Confidence: 1 - b.doubt}
+	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Name: Join(b.language, b.pkg, b.member), Confidence: math.Round((1-b.doubt)*100) / 100}
 	if isPrivate(s.Name) || isPrivate(b.pkg) || slices.ContainsFunc(b.aliases, isPrivate) {
 		return Symbol{}, false
 	}
@@ -367,7 +368,7 @@ func isAlphanumeric(c byte) bool {
 
 // isIdentifier reports whether s is an identifier of C: bounded, and with the $ that GCC allows.
 func isIdentifier(s string) bool {
-	if s == "" || len(s) > 256 || s[0] >= '0' && s[0] <= '9' {
+	if strings.Trim(s, "$") == "" || len(s) > 256 || s[0] >= '0' && s[0] <= '9' {
 		return false
 	}
 	for i := range len(s) {

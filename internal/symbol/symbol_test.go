@@ -3,6 +3,7 @@ package symbol
 import (
 	"bufio"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,9 +11,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 )
 
-// TestCanonical goes through testdata/symbols.tsv: origin R was found in a real binary, F is a documented form.
+// TestCanonical goes through testdata/symbols.tsv: origin R was found in a real binary, perf map or stack trace, F is a
+// documented form.
 func TestCanonical(t *testing.T) {
 	file, err := os.Open("testdata/symbols.tsv")
 	require.NoError(t, err)
@@ -43,7 +47,8 @@ func TestCanonical(t *testing.T) {
 			assert.Equal(t, list(fields[4]), s.Flags)
 			assert.Equal(t, list(fields[5]), s.Aliases)
 			assert.Equal(t, fields[6], strconv.FormatFloat(s.Confidence, 'f', 1, 64))
-			if detected, ok := Canonical(fields[2], ""); language == Go || ok && detected.Language != C {
+			if language == Go || Detect(fields[2], "") != "" {
+				detected, ok := Canonical(fields[2], "")
 				require.True(t, ok)
 				assert.Equal(t, s, detected)
 			}
@@ -188,6 +193,18 @@ func TestCanonicalFrameRefuses(t *testing.T) {
 	}
 }
 
+// grammars are the letters that the names of each language are made of.
+var grammars = func() map[string]*regexp.Regexp {
+	set := map[string]*regexp.Regexp{}
+	for language, more := range map[string]string{
+		C: `$`, Kernel: `$`, Go: `./~+·-`, Rust: `:#`, Cxx: ` :~=<>!%^&|*/+,()\[\]"$-`, JVM: `.$<>-`, DotNet: `.+$`, Python: `.<>`,
+		JS: `.$#@/:~<>-`, Swift: `.&@/=><*!|+?%~^-`, D: `.~`,
+	} {
+		set[language] = regexp.MustCompile(`^[\p{L}\p{Nd}_` + more + `]+$`)
+	}
+	return set
+}()
+
 func FuzzCanonical(f *testing.F) {
 	file, err := os.Open("testdata/symbols.tsv")
 	require.NoError(f, err)
@@ -197,6 +214,9 @@ func FuzzCanonical(f *testing.F) {
 		f.Add(fields[2], fields[1])
 		f.Add(fields[2], "")
 	}
+	f.Add("$s4main9MyServiceC06handleB0yyF", Swift)
+	f.Add("(extension in main):Swift.String.bar<A>(x: A) -> ()", Swift)
+	f.Add("_D3std3xml__T3optS_DQsQq10checkSpaceFNaNfKAyaZvZQBjQpFNaNfKQBgZv", D)
 	for _, language := range []string{Cxx, Rust} {
 		f.Add("<a::B<T> as c::D>::e::{closure#0}", language)
 		f.Add("ns::Box<int>::operator bool() const", language)
@@ -208,6 +228,10 @@ func FuzzCanonical(f *testing.F) {
 			return
 		}
 		require.LessOrEqual(t, len(s.Name), MaxName)
+		require.True(t, grammars[s.Language].MatchString(s.Name), "%+v", s)
+		require.False(t, hasAddress(s.Name) || privacy.HasToken(s.Name), "%+v", s)
+		again, _ := Canonical(raw, language)
+		require.Equal(t, s, again)
 		require.NotEmpty(t, s.Member)
 		require.True(t, s.Confidence >= 0 && s.Confidence <= 1)
 		require.True(t, slices.IsSorted(s.Flags) && slices.IsSorted(s.Aliases))
