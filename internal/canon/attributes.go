@@ -296,7 +296,7 @@ func (w *work) symbol(m pcommon.Map) {
 	for name, value := range m.All() {
 		switch name {
 		case semconv.FrameLanguage:
-			language = value.Str()
+			language = symbol.Language(value.Str())
 		case semconv.FramePackage:
 			pkg = value.Str()
 		case semconv.FrameMember:
@@ -322,6 +322,7 @@ func (w *work) symbol(m pcommon.Map) {
 		if raw != s.Name {
 			w.put(m, semconv.FrameSymbol, s.Name)
 		}
+		w.put(m, semconv.FrameLanguage, s.Language)
 		w.mergeFlags(m, s.Flags)
 		if s.Confidence < 1 && (confidence == 0 || s.Confidence < confidence) {
 			m.PutDouble(semconv.FrameConfidence, s.Confidence)
@@ -335,6 +336,9 @@ func (w *work) symbol(m pcommon.Map) {
 		if language = symbol.Detect(raw, module); language == "" {
 			language = symbol.Detect(raw, file)
 		}
+	}
+	if (language == symbol.JS || language == symbol.Python) && file != "" && !strings.ContainsAny(raw, "(:") {
+		raw += " (" + file + ")" // it tells the package
 	}
 	if s, ok = symbol.Canonical(raw, language); !ok {
 		for _, name := range []string{semconv.FrameSymbol, semconv.FramePackage, semconv.FrameMember} {

@@ -5,6 +5,20 @@ import (
 	"strings"
 )
 
+// languageNames are what OpenTelemetry's profiles (profile.frame.type) and telemetry.sdk.language call the languages.
+var languageNames = map[string]string{
+	"native": "", "cpp": Cxx, "c++": Cxx, "java": JVM, "kotlin": JVM, "scala": JVM, "csharp": DotNet,
+	"cpython": Python, "v8js": JS, "javascript": JS, "nodejs": JS, "webjs": JS, "dlang": D,
+}
+
+// Language is the name of a language here, of one that others call differently.
+func Language(name string) string {
+	if language, ok := languageNames[name]; ok {
+		return language
+	}
+	return name
+}
+
 // extensions are the languages of the files that code comes in, by the end of their names.
 var extensions = map[string]string{
 	".jar": JVM, ".war": JVM, ".ear": JVM, ".class": JVM, ".jmod": JVM, ".jsa": JVM, ".java": JVM, ".kt": JVM, ".scala": JVM, ".groovy": JVM,

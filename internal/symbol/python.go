@@ -40,7 +40,7 @@ func (b *builder) python(raw string) bool {
 		pkg, text = splitAtType(names)
 		text = strings.Join(append([]string{text}, segments[len(names):]...), ".")
 	}
-	return b.parts(pkg, text)
+	return b.parts(pkg, strings.TrimPrefix(text, pkg+"."))
 }
 
 // pythonModule is the module of a source file: what follows the directory of packages. Empty when there is none.

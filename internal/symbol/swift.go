@@ -67,11 +67,7 @@ func (b *builder) swiftMangled(raw string) bool {
 		b.flag(FlagThunk)
 	}
 	b.generic(p.generic)
-	path := append(p.path, strings.Split(name, ".")...)
-	if isSwiftOperator(name) {
-		path = append(p.path, name)
-	}
-	return len(path) > 1 && len(path) <= maxSegments && b.parts(path[0], strings.Join(path[1:], "."))
+	return b.parts(p.path[0], strings.Join(append(p.path[1:], name), "."))
 }
 
 type swiftParser struct {
@@ -378,7 +374,8 @@ func (p *swiftParser) parameter() bool {
 		return true
 	case 'd':
 		p.at++
-		return p.index() && p.index()
+		outer := p.index()
+		return outer && p.index()
 	}
 	return p.index()
 }
