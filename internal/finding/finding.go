@@ -244,7 +244,7 @@ func refOf(c *component, s *witness.SymbolRef) ref {
 
 // languages of the components of a purl type, where there is but one.
 var languages = map[string]string{
-	"golang": "go", "cargo": "rust", "pypi": "python", "npm": "js", "maven": "jvm", "nuget": "dotnet",
+	"golang": "go", "cargo": "rust", "pypi": "python", "npm": "js", "maven": "jvm", "nuget": "dotnet", "swift": "swift",
 }
 
 // speaks says whether a symbol of one language can be of the other. C and C++ link with each other; a kernel function is

@@ -81,7 +81,7 @@ func form(raw string) string {
 	case hasAny(raw, "<>c", ">b__", ">g__", ">d__", ".cctor", "..ctor", "::.ctor", "[System.__Canon", "`1", "`2", "`3", "`4", ".<Main>$") || isAssemblyQualified(text):
 		return DotNet
 	case hasAny(raw, "$$Lambda", ".lambda$", "$lambda$", ".<init>", ".<clinit>", "$$EnhancerBy", "$$SpringCGLIB", "$anonfun$", ";::", ".java:", ".kt:", ".scala:", "(Unknown Source)", "(Native Method)"),
-		len(raw) > 4 && strings.HasPrefix(raw[len(raw)-4:], "_[") && raw[len(raw)-1] == ']',
+		strings.HasSuffix(raw, "_[j]") || strings.HasSuffix(raw, "_[i]"),
 		hasPrefix(name, "app//", "platform//", "java.base/", "java.base@", "java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala."),
 		isJavaClass(name):
 		return JVM

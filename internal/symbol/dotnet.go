@@ -9,6 +9,9 @@ import (
 // Assembly, result, arguments and tier are cut, and type arguments and their number.
 func (b *builder) dotnet(raw string) bool {
 	text := strings.TrimPrefix(raw, "at ")
+	if name, offset, ok := strings.Cut(text, "+0x"); ok && isOffset(offset) {
+		text = name
+	}
 	at, colons, ok := scanDotNet(text)
 	if !ok {
 		return false

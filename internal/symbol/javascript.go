@@ -83,7 +83,7 @@ func (b *builder) jsName(name, file string) bool {
 		name, alias = before, rest[:len(rest)-1]
 	}
 	for range 3 {
-		for _, word := range []string{"async ", "new ", "get ", "set ", "static "} {
+		for _, word := range []string{"async ", "new ", "get ", "set ", "static ", "bound "} {
 			name = strings.TrimPrefix(name, word)
 		}
 	}
@@ -125,8 +125,8 @@ func (b *builder) javascriptParts() bool {
 		}
 	}
 	// What is inside of a function without a name has no name of its own either, but V8 gives it one.
-	if _, last := cutLast(b.member, "."); last == jsAnonymous {
-		b.member = jsAnonymous
+	if _, last := cutLast(b.member, "."); len(last) > 2 && last[0] == '<' && last[len(last)-1] == '>' && isWord(last[1:len(last)-1]) {
+		b.member = jsAnonymous // <computed> too
 	}
 	return isJSMember(b.member)
 }

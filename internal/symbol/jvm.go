@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
@@ -14,7 +15,9 @@ func (b *builder) jvm(raw string) bool {
 	if at := len(text) - len("_[j]"); at > 0 && text[at:at+2] == "_[" && text[len(text)-1] == ']' {
 		text = text[:at] // how the method ran, as async-profiler marks it
 	}
-	text = cutHidden(text)
+	if strings.Contains(text, "0x") || strings.Contains(text, "$$Lambda") {
+		text = hiddenNumber.ReplaceAllString(text, "$1")
+	}
 	if at := strings.IndexByte(text, '('); at >= 0 {
 		declaration, name := cutLast(text[:at], " ")
 		if declaration != "" && !isJVMDeclaration(declaration) {
@@ -38,24 +41,9 @@ func (b *builder) jvm(raw string) bool {
 	return b.parts(pkg, class+"."+method)
 }
 
-// cutHidden cuts the address-like number that the JVM appends to the name of a hidden class: /0x..., +0x... or .0x...
-func cutHidden(text string) string {
-	for range 4 {
-		at := strings.Index(text, "0x")
-		if at <= 0 || text[at-1] != '/' && text[at-1] != '+' && text[at-1] != '.' {
-			break
-		}
-		end := at + 2
-		for end < len(text) && isHexDigit(text[end]) {
-			end++
-		}
-		if end == at+2 || end < len(text) && text[end] != '.' && text[end] != ';' && text[end] != ':' {
-			break
-		}
-		text = text[:at-1] + text[end:]
-	}
-	return text
-}
+// hiddenNumber is what the JVM appends to the name of a hidden class, as an address: /0x..., +0x... or .0x..., and before
+// JDK 11 a slash and a decimal number.
+var hiddenNumber = regexp.MustCompile(`(?:[/+.]0x[0-9a-fA-F]+|/[0-9]+)([.;:]|$)`)
 
 func isHexDigit(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'

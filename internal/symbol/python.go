@@ -73,6 +73,9 @@ func pythonModule(file string) string {
 }
 
 func pythonPath(path string) string {
+	if _, inside, ok := strings.Cut(path, ".egg/"); ok {
+		path = inside
+	}
 	path = strings.TrimSuffix(strings.TrimSuffix(path, "/__init__"), "/__main__")
 	if pkg := strings.ReplaceAll(path, "/", "."); isDotted(pkg) {
 		return pkg

@@ -53,6 +53,10 @@ func TestCanonical(t *testing.T) {
 				assert.Equal(t, s, detected)
 			}
 			requireIdentity(t, s)
+			if !slices.Contains([]string{Go, Rust, Cxx, C, Kernel}, s.Language) && s.Member != "<lambda>" {
+				again, _ := Canonical(s.Name, s.Language)
+				assert.Equal(t, s.Name, again.Name)
+			}
 		})
 	}
 	require.NoError(t, scanner.Err())
@@ -241,6 +245,12 @@ func FuzzCanonical(f *testing.F) {
 
 func BenchmarkCanonical(b *testing.B) {
 	for _, c := range []struct{ name, raw string }{
+		{JVM, "app//com.example.App.lambda$main$0(App.java:12)"},
+		{DotNet, "instance void [MyApp] MyApp.Svc+<>c__DisplayClass3_0::<Run>b__0(string)[PreJIT]"},
+		{Python, "py::Environment.<locals>.call:/usr/lib/python3/dist-packages/jinja2/environment.py"},
+		{JS, "JS:*parse /app/node_modules/@babel/core/lib/parse.js:10:3"},
+		{Swift, "$s3NIO10ByteBufferV9readBytes6lengthSays5UInt8VGSgSi_tF"},
+		{D, "_D3std10functional__T3notSQy6format8internal5write__T8getWidthTAyaZQoFQhZ9__lambda2Z__TQCoTwZQCuMFNaNbNiNfwZb"},
 		{"go", "cmd/go/internal/load.(*Package).setBuildInfo.(*Fetcher).LookupLocal.func8.1"},
 		{"c", "SSL_read@@OPENSSL_3.0.0"},
 		{"cxx", "_ZNKSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE4sizeEv"},
