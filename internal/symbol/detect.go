@@ -70,6 +70,15 @@ func form(raw string) string {
 	switch {
 	case isMangledSwift(raw):
 		return Swift
+	case !strings.ContainsAny(raw, "<$`!:; ["):
+		// Nothing but words, dots, slashes and parentheses.
+		if hasPrefix(name, jvmPrefixes...) || isJavaClass(name) {
+			return JVM
+		}
+		if strings.HasSuffix(raw, "..ctor") || strings.HasSuffix(raw, "..cctor") {
+			return DotNet
+		}
+		return ""
 	case strings.HasPrefix(raw, "py::"):
 		return Python
 	case hasPrefix(raw, v8Kinds...) || strings.Contains(raw, "node_modules/") || strings.Contains(raw, " (node:") || strings.Contains(raw, " (file:///"),
@@ -82,12 +91,15 @@ func form(raw string) string {
 		return DotNet
 	case hasAny(raw, "$$Lambda", ".lambda$", "$lambda$", ".<init>", ".<clinit>", "$$EnhancerBy", "$$SpringCGLIB", "$anonfun$", ";::", ".java:", ".kt:", ".scala:", "(Unknown Source)", "(Native Method)"),
 		strings.HasSuffix(raw, "_[j]") || strings.HasSuffix(raw, "_[i]"),
-		hasPrefix(name, "app//", "platform//", "java.base/", "java.base@", "java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala."),
+		hasPrefix(name, jvmPrefixes...),
 		isJavaClass(name):
 		return JVM
 	}
 	return ""
 }
+
+// jvmPrefixes begin the names of the JVM's own classes, and of the loaders and modules that stack traces put before a class.
+var jvmPrefixes = []string{"app//", "platform//", "java.base/", "java.base@", "java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala."}
 
 func hasAny(s string, parts ...string) bool {
 	for _, part := range parts {
@@ -133,7 +145,7 @@ var topDomains = map[string]bool{"com": true, "org": true, "net": true, "io": tr
 func isJavaClass(s string) bool {
 	first, _, slashed := strings.Cut(s, "/")
 	if slashed {
-		if strings.Contains(first, ".") || strings.Count(path.Base(s), ".") != 1 {
+		if base := path.Base(s); strings.Contains(first, ".") || !isUpper(base) || strings.Count(base, ".") != 1 {
 			return false
 		}
 		s = strings.ReplaceAll(s, "/", ".")

@@ -114,11 +114,10 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 		return b.finish(read)
 	}
 	if language == "" {
-		if language = form(raw); language != "" {
-			b.language = language
-		} else {
-			b.language = b.detect(raw, text)
+		if !isIdentifier(text) && b.language == "" {
+			b.language = form(raw)
 		}
+		b.language = b.detect(raw, text)
 	} else {
 		b.language = language
 	}
@@ -258,7 +257,7 @@ func (b *builder) finish(ok bool) (Symbol, bool) {
 		b.javascriptDoubt()
 	}
 	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Name: Join(b.language, b.pkg, b.member), Confidence: math.Round((1-b.doubt)*100) / 100}
-	if isPrivate(s.Name) || isPrivate(b.pkg) || slices.ContainsFunc(b.aliases, isPrivate) {
+	if isPrivate(s.Name) || b.language == Kernel && isPrivate(b.pkg) || slices.ContainsFunc(b.aliases, isPrivate) {
 		return Symbol{}, false
 	}
 	s.Aliases, s.Flags = sorted(b.aliases), sorted(b.flags)

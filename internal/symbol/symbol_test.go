@@ -226,6 +226,7 @@ func FuzzCanonical(f *testing.F) {
 		f.Add("ns::Box<int>::operator bool() const", language)
 	}
 	f.Fuzz(func(t *testing.T, raw, language string) {
+		require.Contains(t, allLanguages, Detect(raw, language))
 		s, ok := Canonical(raw, language)
 		if !ok {
 			require.Equal(t, Symbol{}, s)
