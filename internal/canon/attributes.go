@@ -337,7 +337,7 @@ func (w *work) symbol(m pcommon.Map) {
 			language = symbol.Detect(raw, file)
 		}
 	}
-	if (language == symbol.JS || language == symbol.Python) && file != "" && !strings.ContainsAny(raw, "(:") {
+	if (language == symbol.JS || language == symbol.Python) && file != "" && !strings.ContainsAny(raw, "(:#") {
 		raw += " (" + file + ")" // it tells the package
 	}
 	if s, ok = symbol.Canonical(raw, language); !ok {

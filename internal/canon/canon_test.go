@@ -207,6 +207,8 @@ func TestFrames(t *testing.T) {
 				"file", "/home/<user>/lib/python3.11/site-packages/jinja2/sandbox.py", "confidence", 1.0)},
 		{"JavaScript by its file, package too", frame("symbol", "Object.render", "file", "/app/node_modules/ejs/lib/ejs.js"),
 			frame("symbol", "ejs#render", "package", "ejs", "member", "render", "language", "js", "file", "/app/node_modules/ejs/lib/ejs.js", "confidence", 1.0)},
+		{"name of JavaScript with its package, and a file", frame("symbol", "ejs#render", "language", "js", "file", "/app/node_modules/ejs/lib/ejs.js"),
+			frame("symbol", "ejs#render", "package", "ejs", "member", "render", "language", "js", "file", "/app/node_modules/ejs/lib/ejs.js", "confidence", 1.0)},
 		{"another name of the language", frame("symbol", "pkg.f.<locals>.g", "language", "cpython"),
 			frame("symbol", "pkg.f", "package", "pkg", "member", "f", "language", "python", "flags", []any{"closure"}, "confidence", 1.0)},
 		{"another name of the language, canonical", frame("package", "java.lang", "member", "Thread.run", "symbol", "java.lang.Thread.run", "language", "java"),

@@ -99,7 +99,7 @@ func form(raw string) string {
 }
 
 // jvmPrefixes begin the names of the JVM's own classes, and of the loaders and modules that stack traces put before a class.
-var jvmPrefixes = []string{"app//", "platform//", "java.base/", "java.base@", "java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala."}
+var jvmPrefixes = []string{"app//", "platform//", "java.base/", "java.base@", "java.", "javax.", "jakarta.", "jdk.", "sun.", "com.sun.", "kotlin.", "kotlinx.", "scala.", "java/", "javax/", "jdk/", "sun/"}
 
 func hasAny(s string, parts ...string) bool {
 	for _, part := range parts {

@@ -12,9 +12,17 @@ func (b *builder) dlang(raw string) bool {
 	return b.dlangText(raw)
 }
 
-// isMangledD reports whether s begins as a mangled name of D does: _D and a length, or as one of a thunk.
+// isMangledD reports whether s begins as a mangled name of D does: _D, or the prefix of a thunk, and two names at least.
 func isMangledD(s string) bool {
-	return len(s) > 4 && strings.HasPrefix(s, "_D") && s[2] >= '1' && s[2] <= '9' && !isNumber(s[2:]) || dThunk(s) > 0
+	if !strings.HasPrefix(s, "_D") {
+		return false
+	}
+	p := dParser{text: s, at: max(len("_D"), dThunk(s))}
+	n, ok := p.number()
+	if p.at += n; !ok || n == 0 || p.at >= len(s) {
+		return false
+	}
+	return p.isSymbolName()
 }
 
 // dThunk is where the name begins that a thunk is for; 0 if s is no thunk. DMD writes _DTi16_D..., GDC _DThn16_...

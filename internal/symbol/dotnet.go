@@ -82,7 +82,6 @@ func scanDotNet(text string) (arguments, colons int, ok bool) {
 		case '>', ']':
 			depth--
 		case '(':
-			// Where brackets are not closed, it is a result that is a pointer to a function.
 			if depth == 0 {
 				return i, colons, true
 			}

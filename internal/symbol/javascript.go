@@ -100,13 +100,9 @@ func (b *builder) jsName(name, file string) bool {
 		b.flag(FlagMinified)
 		b.doubt = doubtName
 	}
-	if alias = strings.TrimPrefix(strings.TrimSuffix(alias, "]"), "get "); alias != "" {
-		if !isJSMember(alias) {
-			return false
-		}
-		if _, last := cutLast(b.member, "."); last != alias {
-			b.aliases = append(b.aliases, Join(JS, b.pkg, alias))
-		}
+	alias = strings.TrimPrefix(alias, "get ")
+	if _, last := cutLast(b.member, "."); last != alias && isJSMember(alias) {
+		b.aliases = append(b.aliases, Join(JS, b.pkg, alias))
 	}
 	return true
 }

@@ -193,6 +193,8 @@ func TestLanguageWithoutHint(t *testing.T) {
 		"_ZN3foo3barEv":                      Cxx,
 		"_RNvCs1_3foo3bar":                   Rust,
 		"_D2":                                C,
+		"_D1_foo":                            C,
+		"_T0_foo":                            C,
 		"nft_do_chain [nf_tables]":           Kernel,
 		"at ejs.render (/app/node_modules/ejs/lib/ejs.js:1:2)":                  JS,
 		"py::render:/app/x.py":                                                  Python,

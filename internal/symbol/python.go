@@ -52,10 +52,7 @@ func pythonModule(file string) string {
 		return ""
 	}
 	file = strings.ReplaceAll(file, `\`, "/")
-	path, _, ok := strings.Cut(file, ".py")
-	if !ok {
-		return ""
-	}
+	path, _ := cutLast(file, ".py")
 	for _, packages := range []string{"/site-packages/", "/dist-packages/"} {
 		if at := strings.LastIndex(path, packages); at >= 0 {
 			return pythonPath(path[at+len(packages):])

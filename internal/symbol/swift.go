@@ -4,8 +4,8 @@ import (
 	"strings"
 )
 
-// swiftPrefixes begin a mangled name of Swift: of its stable ABI, of embedded Swift and of Swift 4.
-var swiftPrefixes = []string{"$s", "_$s", "$S", "_$S", "$e", "_$e", "_T0"}
+// swiftPrefixes begin a mangled name of Swift: of its stable ABI, of Swift 4.2 and of embedded Swift.
+var swiftPrefixes = []string{"$s", "_$s", "$S", "_$S", "$e", "_$e"}
 
 // isMangledSwift reports whether s begins as a mangled name of Swift does: a prefix, and the module or type that it belongs to.
 func isMangledSwift(s string) bool {
