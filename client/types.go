@@ -1008,7 +1008,7 @@ type SnapshotListSnapshot struct {
 
 // SymbolRef: A function as an advisory names it.
 type SymbolRef struct {
-	// go, rust, cxx, c, kernel, jvm, dotnet, python, js; without it that of the component
+	// go, rust, cxx, c, kernel, jvm, dotnet, python, js, swift, d; without it that of the component
 	Language string `json:"language,omitzero"`
 	// Function, or Type.Method; without it every function of the package
 	Member string `json:"member,omitzero"`

@@ -293,12 +293,12 @@ func (w *work) flags(value pcommon.Value) bool {
 
 // symbol makes the three names of a frame canonical, or takes them out.
 func (w *work) symbol(m pcommon.Map) {
-	var language, pkg, member, raw, module string
+	var language, pkg, member, raw, module, file string
 	var confidence float64
 	for name, value := range m.All() {
 		switch name {
 		case semconv.FrameLanguage:
-			language = value.Str()
+			language = symbol.Language(value.Str())
 		case semconv.FramePackage:
 			pkg = value.Str()
 		case semconv.FrameMember:
@@ -307,6 +307,8 @@ func (w *work) symbol(m pcommon.Map) {
 			raw = value.Str()
 		case semconv.FrameModule:
 			module = value.Str()
+		case semconv.FrameFile:
+			file = value.Str()
 		case semconv.FrameConfidence:
 			confidence = value.Double()
 		}
@@ -322,10 +324,23 @@ func (w *work) symbol(m pcommon.Map) {
 		if raw != s.Name {
 			w.put(m, semconv.FrameSymbol, s.Name)
 		}
+		w.put(m, semconv.FrameLanguage, s.Language)
+		w.mergeFlags(m, s.Flags)
+		if s.Confidence < 1 && (confidence == 0 || s.Confidence < confidence) {
+			m.PutDouble(semconv.FrameConfidence, s.Confidence)
+		}
 		return
 	}
 	if raw == "" && member != "" {
-		raw = joined(language, pkg, member)
+		raw = symbol.Join(language, pkg, member)
+	}
+	if language == "" {
+		if language = symbol.Detect(raw, module); language == "" {
+			language = symbol.Detect(raw, file)
+		}
+	}
+	if (language == symbol.JS || language == symbol.Python) && file != "" && !strings.ContainsAny(raw, "(:#") {
+		raw += " (" + file + ")" // it tells the package
 	}
 	if s, ok = symbol.Canonical(raw, language); !ok {
 		for _, name := range []string{semconv.FrameSymbol, semconv.FramePackage, semconv.FrameMember} {
@@ -342,18 +357,6 @@ func (w *work) symbol(m pcommon.Map) {
 	w.mergeFlags(m, s.Flags)
 	if confidence == 0 || s.Confidence < confidence {
 		m.PutDouble(semconv.FrameConfidence, s.Confidence)
-	}
-}
-
-// joined is the raw symbol that a package and a raw member make.
-func joined(language, pkg, member string) string {
-	switch {
-	case pkg == "" || language == symbol.C || language == symbol.Kernel:
-		return member
-	case language == symbol.Go:
-		return pkg + "." + member
-	default:
-		return pkg + "::" + member
 	}
 }
 

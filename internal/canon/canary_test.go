@@ -122,7 +122,7 @@ func TestCanaries(t *testing.T) {
 					stack := r.Attributes().PutEmptySlice(semconv.WitnessStack)
 					require.NoError(t, stack.AppendEmpty().SetEmptyMap().FromRaw(frame))
 					require.NoError(t, stack.AppendEmpty().FromRaw(canary.value))
-					for _, language := range []string{"go", "c", "cxx", "rust", "kernel", ""} {
+					for _, language := range []string{"go", "c", "cxx", "rust", "kernel", "jvm", "dotnet", "python", "js", "swift", "d", ""} {
 						each := stack.AppendEmpty().SetEmptyMap()
 						require.NoError(t, each.FromRaw(frame))
 						each.PutStr(semconv.FrameLanguage, language)

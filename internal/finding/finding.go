@@ -63,13 +63,15 @@ const (
 
 // Flags of a canonical symbol that matter here.
 const (
-	flagClosure  = "closure"
 	flagInlined  = "inlined"
 	flagMinified = "minified"
 )
 
-// thunks are the flags of what calls the function and does nothing else.
-var thunks = []string{"thunk", "virtual-thunk", "non-virtual-thunk", "shim"}
+// closures are the flags of code inside of the function, thunks those of what calls the function and does nothing else.
+var (
+	closures = []string{"closure", "lambda", "local-function"}
+	thunks   = []string{"thunk", "virtual-thunk", "non-virtual-thunk", "shim", "proxy"}
+)
 
 // Of decides whether a frame of evidence answers a finding. artifact is what is known of the frame's module; named says
 // that the evidence names the finding outright. Nil frame and artifact are read as unknown. The rules:
@@ -193,12 +195,15 @@ func (m *Match) ofFrame(f *witness.Finding, c *component, frame *witness.Frame) 
 // function sets the level of a frame that is the function, by what its name folded away.
 func (m *Match) function(frame *witness.Frame, symbol float64, why string) {
 	m.Level, m.Symbol, m.Why, m.Direct = LevelFunction, symbol, why, true
-	if slices.ContainsFunc(frame.Flags, func(flag string) bool { return slices.Contains(thunks, flag) }) {
+	has := func(flags []string) bool {
+		return slices.ContainsFunc(frame.Flags, func(flag string) bool { return slices.Contains(flags, flag) })
+	}
+	if has(thunks) {
 		m.Symbol *= symbolThunk
-		m.Why += ", by way of a wrapper that the compiler made"
+		m.Why += ", by way of a wrapper"
 	}
 	switch {
-	case slices.Contains(frame.Flags, flagClosure):
+	case has(closures):
 		m.Level, m.Direct = LevelClosure, false
 		m.Why += ", of which a closure ran"
 	case frame.Inlined || slices.Contains(frame.Flags, flagInlined):
@@ -244,7 +249,7 @@ func refOf(c *component, s *witness.SymbolRef) ref {
 
 // languages of the components of a purl type, where there is but one.
 var languages = map[string]string{
-	"golang": "go", "cargo": "rust", "pypi": "python", "npm": "js", "maven": "jvm", "nuget": "dotnet",
+	"golang": "go", "cargo": "rust", "pypi": "python", "npm": "js", "maven": "jvm", "nuget": "dotnet", "swift": "swift",
 }
 
 // speaks says whether a symbol of one language can be of the other. C and C++ link with each other; a kernel function is

@@ -166,6 +166,7 @@ func TestOf(t *testing.T) {
 		{"kernel module", symbols("", witness.SymbolRef{Language: "kernel", Member: "nf_hook_slow"}), "call", witness.Frame{Language: "kernel", Package: "nf_tables", Member: "nf_hook_slow"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 		{"c++, however it is split", cxx, "sample", witness.Frame{Language: "cxx", Package: "ns::Parser", Member: "run"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 
+		{"lambda of the JVM", symbols("pkg:maven/a/b", witness.SymbolRef{Package: "a.b", Member: "C.m"}), "sample", witness.Frame{Language: "jvm", Package: "a.b", Member: "C.m", Flags: []string{"lambda"}}, witness.Artifact{}, false, LevelClosure, VersionAffected, 0.85, 1, false},
 		{"minified name", symbols("pkg:npm/x", witness.SymbolRef{Package: "x", Member: "a"}), "sample", witness.Frame{Language: "js", Package: "x", Member: "a", Flags: []string{"minified"}, Confidence: 0.2}, witness.Artifact{}, false, LevelPackage, VersionAffected, 0.2, 0.2, false},
 		{"binary of the source package", openssl, "load", witness.Frame{Component: "pkg:deb/debian/libssl3@3.0.19-1~deb12u2?arch=amd64&distro=debian-12&upstream=openssl"}, witness.Artifact{}, false, LevelLibrary, VersionAffected, 1, 1, false},
 		{"fixed binary of the source package", openssl, "load", witness.Frame{Component: "pkg:deb/debian/libssl3@3.0.19-1~deb12u3?distro=debian-12&upstream=openssl"}, witness.Artifact{}, false, none, "", 0, 0, false},

@@ -151,7 +151,7 @@ func validate(f *witness.Finding) *FieldError {
 }
 
 // symbolLanguages are those that frames can have.
-var symbolLanguages = []string{"go", "rust", "cxx", "c", "kernel", "jvm", "dotnet", "python", "js"}
+var symbolLanguages = []string{"go", "rust", "cxx", "c", "kernel", "jvm", "dotnet", "python", "js", "swift", "d"}
 
 func languageNeedsPackage(language string) bool {
 	return language != "c" && language != "cxx" && language != "kernel" && language != ""

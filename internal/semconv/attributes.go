@@ -271,9 +271,9 @@ const (
 	FrameMember = "member"
 	// FrameSymbol: Canonical name; raw before canonicalization.
 	FrameSymbol = "symbol"
-	// FrameLanguage: go, rust, cxx, c, kernel, jvm, dotnet, python, js.
+	// FrameLanguage: go, rust, cxx, c, kernel, jvm, dotnet, python, js, swift, d.
 	FrameLanguage = "language"
-	// FrameFlags: What was folded away: closure, generic, thunk, compiler-clone, inlined.
+	// FrameFlags: What was folded away: closure, lambda, generic, thunk, proxy, async, compiler-clone, inlined and the like; minified, where the name says nothing.
 	FrameFlags = "flags"
 	// FrameModule: Path of the file; [kernel] for the kernel.
 	FrameModule = "module"

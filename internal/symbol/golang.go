@@ -218,7 +218,7 @@ func (b *builder) golangAliases() {
 // isImportPath reports whether s is what the go command takes as an import path. That of a package outside of modules and
 // GOPATH is _ and its directory, which is nobody's business.
 func isImportPath(s string) bool {
-	if s == "" || len(s) > 512 || strings.HasPrefix(s, "_/") {
+	if s == "" || len(s) > 512 || strings.HasPrefix(s, "_/") || s[0] == '~' {
 		return false
 	}
 	for element := range strings.SplitSeq(s, "/") {

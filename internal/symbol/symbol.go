@@ -1,10 +1,13 @@
 // Package symbol brings the names of functions into one canonical form, canon/v1: that of the Go vulnerability database
-// for Go, crate::path::Type::fn for Rust, ns::Class::method for C++, the bare name for C and the kernel.
+// for Go, crate::path::Type::fn for Rust, ns::Class::method for C++, the bare name for C and the kernel,
+// package.Class$Inner.method for the JVM, Namespace.Type+Nested.Method for .NET, package.module.Class.function for Python,
+// npm-package#function for JavaScript, Module.Type.method for Swift, package.module.Type.function for D.
 //
 // It is pure and total. A text that is no symbol of its language is refused, so that nothing else travels as a symbol.
 package symbol
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -18,25 +21,38 @@ const (
 	Cxx    = "cxx"
 	C      = "c"
 	Kernel = "kernel"
+	JVM    = "jvm"
+	DotNet = "dotnet"
+	Python = "python"
+	JS     = "js"
+	Swift  = "swift"
+	D      = "d"
 )
 
 // Flags say what the canonical name folded away.
 const (
 	FlagABITag           = "abi-tag"           // a C++ ABI tag
-	FlagAnonymous        = "anonymous"         // an anonymous C++ namespace
+	FlagAnonymous        = "anonymous"         // an anonymous C++ namespace, or a function without a name
+	FlagAsync            = "async"             // the state machine of an async or iterator function
 	FlagClosure          = "closure"           // a function literal, lambda or loop body inside the function
 	FlagCold             = "cold"              // the unlikely part of the function
 	FlagCompilerClone    = "compiler-clone"    // a copy or part that the compiler made
 	FlagGeneric          = "generic"           // an instance of a generic function
 	FlagGorootVendored   = "goroot-vendored"   // vendored into the Go standard library
 	FlagVendored         = "vendored"          // vendored into the program
-	FlagInit             = "init"              // package initialization
+	FlagInit             = "init"              // package, module or class initialization
 	FlagInlinedClone     = "inlined-clone"     // a closure of another function, copied when that was inlined
+	FlagLambda           = "lambda"            // a lambda inside the function
+	FlagLambdaProxy      = "lambda-proxy"      // the class that the JVM makes of a lambda: it is no code of the class that it is named after
+	FlagLocalFunction    = "local-function"    // a named function inside the function
+	FlagMinified         = "minified"          // the name says nothing
 	FlagNonVirtualThunk  = "non-virtual-thunk" // adjusts this and jumps to the function
 	FlagVirtualThunk     = "virtual-thunk"
-	FlagPadding          = "padding" // the kernel's bytes before the function
-	FlagShim             = "shim"    // made by rustc to call the function
-	FlagThunk            = "thunk"   // calls the function and nothing else
+	FlagPadding          = "padding"    // the kernel's bytes before the function
+	FlagProxy            = "proxy"      // a subclass or stand-in made at run time
+	FlagReflection       = "reflection" // calls a function that its name does not tell
+	FlagShim             = "shim"       // made by rustc to call the function
+	FlagThunk            = "thunk"      // calls the function and nothing else
 	FlagTransactionClone = "transaction-clone"
 	FlagVersioned        = "versioned" // had an ELF symbol version
 )
@@ -52,7 +68,8 @@ type Symbol struct {
 	Language string
 	// Package and Member are the two parts of Name: import path and Func or Type.Method in Go, crate and path in Rust,
 	// namespaces and classes, and function in C++, empty and function in C. In the kernel the package is the kernel
-	// module, and not part of Name.
+	// module, and not part of Name. In the other languages the package is that of the JVM, the namespace, module or npm
+	// package, where it is known, and the member is the function with the types around it.
 	Package, Member string
 	Name            string
 	// Aliases are other names of the function, sorted. One that begins with ?. has an unknown package.
@@ -79,6 +96,9 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	var b builder
 	switch language {
 	case "", C, Cxx, Rust, Kernel, Go:
+	case JVM, DotNet, Python, JS, Swift, D:
+		b.language = language
+		return b.finish(b.managed(raw))
 	default:
 		return Symbol{}, false
 	}
@@ -90,7 +110,13 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	if strings.HasPrefix(text, "_R") && b.rustMangled(text) || isMangledCxx(text) {
 		return b.finish(b.language == Rust || b.mangled(text))
 	}
+	if read, is := b.otherMangled(text); is {
+		return b.finish(read)
+	}
 	if language == "" {
+		if !isIdentifier(text) && b.language == "" {
+			b.language = form(raw)
+		}
 		b.language = b.detect(raw, text)
 	} else {
 		b.language = language
@@ -105,12 +131,80 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 		ok = b.cxxText(text)
 	case C, Kernel:
 		ok = b.c(text)
+	default:
+		b.flags = nil
+		ok = b.managed(raw)
 	}
 	return b.finish(ok)
 }
 
+// managed reads a symbol of a language whose names linkers and ELF files do not decorate.
+func (b *builder) managed(raw string) bool {
+	ok := false
+	switch b.language {
+	case JVM:
+		ok = b.jvm(raw)
+	case DotNet:
+		ok = b.dotnet(raw)
+	case Python:
+		ok = b.python(raw)
+	case JS:
+		ok = b.javascript(raw)
+	case Swift:
+		ok = b.swift(raw)
+	case D:
+		ok = b.dlang(raw)
+	}
+	// What one rule folded away can lay bare what the next one folds.
+	for range 4 {
+		pkg, member := b.pkg, b.member
+		if !ok || !b.parts(pkg, member) {
+			return false
+		}
+		if b.pkg == pkg && b.member == member {
+			return true
+		}
+	}
+	return false
+}
+
+// parts folds away what compilers and run times put into a package and a member. It is false when they are none of the
+// language; canonical ones stay as they are.
+func (b *builder) parts(pkg, member string) bool {
+	b.pkg, b.member = pkg, member
+	switch b.language {
+	case JVM:
+		return b.jvmParts()
+	case DotNet:
+		return b.dotnetParts()
+	case Python:
+		return b.pythonParts()
+	case JS:
+		return b.javascriptParts()
+	case Swift:
+		return b.swiftParts()
+	case D:
+		return b.dlangParts()
+	}
+	return false
+}
+
+// otherMangled reads the mangled names that are neither of Rust nor of C++; is reports whether it is one.
+func (b *builder) otherMangled(text string) (read, is bool) {
+	switch {
+	case isMangledSwift(text):
+		b.language = Swift
+	case isMangledD(text):
+		b.language = D
+	default:
+		return false, false
+	}
+	return b.managed(text), true
+}
+
 // CanonicalFrame reads a symbol that is canonical already, by its two parts: pkg and member come back as they are. It is
-// false when they are not canonical. Flags are not repeated; aliases are those that follow from the name.
+// false when they are not canonical. Flags are not repeated, but that a name of JavaScript says nothing; aliases are those
+// that follow from the name.
 func CanonicalFrame(language, pkg, member string) (Symbol, bool) {
 	if len(pkg)+len(member) > MaxName || !plain(pkg) || !plain(member) {
 		return Symbol{}, false
@@ -128,9 +222,14 @@ func CanonicalFrame(language, pkg, member string) (Symbol, bool) {
 		ok = pkg == "" && isIdentifier(member)
 	case Kernel:
 		ok = (pkg == "" || isIdentifier(pkg)) && isIdentifier(member)
+	case JVM, DotNet, Python, JS, Swift, D:
+		ok = b.parts(pkg, member) && b.pkg == pkg && b.member == member
+		b.aliases, b.doubt = nil, 0
 	}
 	s, ok := b.finish(ok)
-	s.Flags = nil
+	if language != JS {
+		s.Flags = nil
+	}
 	return s, ok
 }
 
@@ -149,24 +248,34 @@ func (b *builder) finish(ok bool) (Symbol, bool) {
 	if !ok || b.member == "" {
 		return Symbol{}, false
 	}
-	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Confidence: 1 - b.doubt}
-	switch {
-	case b.language == Go:
-		s.Name = b.pkg + "." + b.member
+	switch b.language {
+	case Go:
 		b.golangAliases()
-	case b.language == Kernel || b.pkg == "":
-		s.Name = b.member
-	default:
-		s.Name = b.pkg + "::" + b.member
-	}
-	if b.language == Kernel {
+	case Kernel:
 		b.kernelAliases()
+	case JS:
+		b.javascriptDoubt()
 	}
-	if len(s.Name) > MaxName || len(b.pkg) > MaxName || privacy.HasToken(s.Name) || hasAddress(s.Name) || hasAddress(b.pkg) {
+	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Name: Join(b.language, b.pkg, b.member), Confidence: math.Round((1-b.doubt)*100) / 100}
+	if isPrivate(s.Name) || b.language == Kernel && isPrivate(b.pkg) || slices.ContainsFunc(b.aliases, isPrivate) {
 		return Symbol{}, false
 	}
 	s.Aliases, s.Flags = sorted(b.aliases), sorted(b.flags)
 	return s, true
+}
+
+// Join is the name that a package and a member make.
+func Join(language, pkg, member string) string {
+	switch {
+	case pkg == "" || language == C || language == Kernel:
+		return member
+	case language == Rust || language == Cxx:
+		return pkg + "::" + member
+	case language == JS:
+		return pkg + "#" + member
+	default:
+		return pkg + "." + member
+	}
 }
 
 func sorted(values []string) []string {
@@ -224,13 +333,41 @@ func hasAddress(name string) bool {
 	return false
 }
 
+// isPrivate reports whether a name is too long, or has an address or a token in it.
+func isPrivate(name string) bool {
+	return len(name) > MaxName || privacy.HasToken(name) || hasAddress(name) || hasLongRun(name)
+}
+
+// Runs of letters and digits from these lengths on are no part of a name: a token or digest in hex, JSON in base64.
+const (
+	minHexToken = 32
+	minJSON     = 16
+)
+
+// hasLongRun reports whether a name has a run of hex digits, or one that begins as JSON in base64 does, of the length of a token.
+func hasLongRun(name string) bool {
+	for hex, run, i := 0, 0, 0; i < len(name); i++ {
+		c := name[i]
+		if hex++; (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			hex = 0
+		}
+		if run++; !isAlphanumeric(c) {
+			run = 0
+		}
+		if hex >= minHexToken || run == minJSON && strings.HasPrefix(name[i+1-run:], "eyJ") {
+			return true
+		}
+	}
+	return false
+}
+
 func isAlphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 // isIdentifier reports whether s is an identifier of C: bounded, and with the $ that GCC allows.
 func isIdentifier(s string) bool {
-	if s == "" || len(s) > 256 || s[0] >= '0' && s[0] <= '9' {
+	if strings.Trim(s, "$") == "" || len(s) > 256 || s[0] >= '0' && s[0] <= '9' {
 		return false
 	}
 	for i := range len(s) {

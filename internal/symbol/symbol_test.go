@@ -3,15 +3,20 @@ package symbol
 import (
 	"bufio"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 )
 
-// TestCanonical goes through testdata/symbols.tsv: origin R was found in a real binary, F is a documented form.
+// TestCanonical goes through testdata/symbols.tsv: origin R was found in a real binary, perf map or stack trace, F is a
+// documented form.
 func TestCanonical(t *testing.T) {
 	file, err := os.Open("testdata/symbols.tsv")
 	require.NoError(t, err)
@@ -41,12 +46,17 @@ func TestCanonical(t *testing.T) {
 			assert.Equal(t, fields[3], s.Name)
 			assert.Equal(t, list(fields[4]), s.Flags)
 			assert.Equal(t, list(fields[5]), s.Aliases)
-			detected, ok := Canonical(fields[2], "")
-			if language == Go {
+			assert.Equal(t, fields[6], strconv.FormatFloat(s.Confidence, 'f', 1, 64))
+			if language == Go || Detect(fields[2], "") != "" {
+				detected, ok := Canonical(fields[2], "")
 				require.True(t, ok)
 				assert.Equal(t, s, detected)
 			}
 			requireIdentity(t, s)
+			if !slices.Contains([]string{Go, Rust, Cxx, C, Kernel}, s.Language) && s.Member != "<lambda>" {
+				again, _ := Canonical(s.Name, s.Language)
+				assert.Equal(t, s.Name, again.Name)
+			}
 		})
 	}
 	require.NoError(t, scanner.Err())
@@ -154,7 +164,6 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"C++ with a slash", Cxx, "a::b/c"},
 		{"C++ with quotes", Cxx, "a::\"secret\""},
 		{"Rust with a sentence", Rust, "a::b c d"},
-		{"JVM", "jvm", "com.example.App.main"},
 		{"unknown language", "cobol", "MAIN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -188,6 +197,18 @@ func TestCanonicalFrameRefuses(t *testing.T) {
 	}
 }
 
+// grammars are the letters that the names of each language are made of.
+var grammars = func() map[string]*regexp.Regexp {
+	set := map[string]*regexp.Regexp{}
+	for language, more := range map[string]string{
+		C: `$`, Kernel: `$`, Go: `./~+·-`, Rust: `:#`, Cxx: ` :~=<>!%^&|*/+,()\[\]"$-`, JVM: `.$<>-`, DotNet: `.+$`, Python: `.<>`,
+		JS: `.$#@/:~<>-`, Swift: `.&@/=><*!|+?%~^-`, D: `.~`,
+	} {
+		set[language] = regexp.MustCompile(`^[\p{L}\p{Nd}_` + more + `]+$`)
+	}
+	return set
+}()
+
 func FuzzCanonical(f *testing.F) {
 	file, err := os.Open("testdata/symbols.tsv")
 	require.NoError(f, err)
@@ -197,19 +218,27 @@ func FuzzCanonical(f *testing.F) {
 		f.Add(fields[2], fields[1])
 		f.Add(fields[2], "")
 	}
+	f.Add("$s4main9MyServiceC06handleB0yyF", Swift)
+	f.Add("(extension in main):Swift.String.bar<A>(x: A) -> ()", Swift)
+	f.Add("_D3std3xml__T3optS_DQsQq10checkSpaceFNaNfKAyaZvZQBjQpFNaNfKQBgZv", D)
 	for _, language := range []string{Cxx, Rust} {
 		f.Add("<a::B<T> as c::D>::e::{closure#0}", language)
 		f.Add("ns::Box<int>::operator bool() const", language)
 	}
 	f.Fuzz(func(t *testing.T, raw, language string) {
+		require.Contains(t, allLanguages, Detect(raw, language))
 		s, ok := Canonical(raw, language)
 		if !ok {
 			require.Equal(t, Symbol{}, s)
 			return
 		}
 		require.LessOrEqual(t, len(s.Name), MaxName)
+		require.True(t, grammars[s.Language].MatchString(s.Name), "%+v", s)
+		require.False(t, hasAddress(s.Name) || privacy.HasToken(s.Name), "%+v", s)
+		again, _ := Canonical(raw, language)
+		require.Equal(t, s, again)
 		require.NotEmpty(t, s.Member)
-		require.True(t, s.Confidence > 0 && s.Confidence <= 1)
+		require.True(t, s.Confidence >= 0 && s.Confidence <= 1)
 		require.True(t, slices.IsSorted(s.Flags) && slices.IsSorted(s.Aliases))
 		requireIdentity(t, s)
 	})
@@ -217,6 +246,12 @@ func FuzzCanonical(f *testing.F) {
 
 func BenchmarkCanonical(b *testing.B) {
 	for _, c := range []struct{ name, raw string }{
+		{JVM, "app//com.example.App.lambda$main$0(App.java:12)"},
+		{DotNet, "instance void [MyApp] MyApp.Svc+<>c__DisplayClass3_0::<Run>b__0(string)[PreJIT]"},
+		{Python, "py::Environment.<locals>.call:/usr/lib/python3/dist-packages/jinja2/environment.py"},
+		{JS, "JS:*parse /app/node_modules/@babel/core/lib/parse.js:10:3"},
+		{Swift, "$s3NIO10ByteBufferV9readBytes6lengthSays5UInt8VGSgSi_tF"},
+		{D, "_D3std10functional__T3notSQy6format8internal5write__T8getWidthTAyaZQoFQhZ9__lambda2Z__TQCoTwZQCuMFNaNbNiNfwZb"},
 		{"go", "cmd/go/internal/load.(*Package).setBuildInfo.(*Fetcher).LookupLocal.func8.1"},
 		{"c", "SSL_read@@OPENSSL_3.0.0"},
 		{"cxx", "_ZNKSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE4sizeEv"},
