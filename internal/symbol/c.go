@@ -124,11 +124,18 @@ func (b *builder) c(text string) bool {
 	return true
 }
 
+// syscallPrefixes stand before the name of a system call that people know.
+var syscallPrefixes = []string{"__x64_", "__ia32_", "__arm64_", "__se_", "__do_"}
+
 // kernelAliases adds the name of a system call that people know.
 func (b *builder) kernelAliases() {
-	for _, prefix := range []string{"__x64_", "__ia32_", "__arm64_", "__se_", "__do_"} {
-		if name, ok := strings.CutPrefix(b.member, prefix); ok && (strings.HasPrefix(name, "sys_") || strings.HasPrefix(name, "compat_sys_")) {
+	for _, prefix := range syscallPrefixes {
+		if name, ok := strings.CutPrefix(b.member, prefix); ok && isSyscall(name) {
 			b.aliases = append(b.aliases, name)
 		}
 	}
+}
+
+func isSyscall(name string) bool {
+	return strings.HasPrefix(name, "sys_") || strings.HasPrefix(name, "compat_sys_")
 }

@@ -201,6 +201,8 @@ func closureFlag(part string) string {
 	return ""
 }
 
+const http2Package = "golang.org/x/net/http2"
+
 // golangAliases adds the names of code that was copied into another package: vendored, or bundled into net/http.
 func (b *builder) golangAliases() {
 	if original, ok := strings.CutPrefix(b.pkg, "vendor/"); ok {
@@ -211,7 +213,7 @@ func (b *builder) golangAliases() {
 		b.aliases = append(b.aliases, b.pkg[at+len("/vendor/"):]+"."+b.member)
 	}
 	if original, ok := strings.CutPrefix(b.member, "http2"); ok && b.pkg == "net/http" && original != "" && original[0] != '.' {
-		b.aliases = append(b.aliases, "golang.org/x/net/http2."+original)
+		b.aliases = append(b.aliases, http2Package+"."+original)
 	}
 }
 

@@ -153,20 +153,27 @@ func (b *builder) finish(ok bool) (Symbol, bool) {
 	switch {
 	case b.language == Go:
 		s.Name = b.pkg + "." + b.member
-		b.golangAliases()
 	case b.language == Kernel || b.pkg == "":
 		s.Name = b.member
 	default:
 		s.Name = b.pkg + "::" + b.member
 	}
-	if b.language == Kernel {
-		b.kernelAliases()
-	}
+	b.derivedAliases()
 	if len(s.Name) > MaxName || len(b.pkg) > MaxName || privacy.HasToken(s.Name) || hasAddress(s.Name) || hasAddress(b.pkg) {
 		return Symbol{}, false
 	}
 	s.Aliases, s.Flags = sorted(b.aliases), sorted(b.flags)
 	return s, true
+}
+
+// derivedAliases adds the aliases that follow from the canonical name.
+func (b *builder) derivedAliases() {
+	switch b.language {
+	case Go:
+		b.golangAliases()
+	case Kernel:
+		b.kernelAliases()
+	}
 }
 
 func sorted(values []string) []string {
