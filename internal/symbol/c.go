@@ -88,6 +88,20 @@ func (b *builder) clones(text string) string {
 	return base
 }
 
+// initializer makes an identifier of the name of what initializes a C++ file, _GLOBAL__sub_I_<file>.
+func (b *builder) initializer(text string) string {
+	if !strings.HasPrefix(text, "_GLOBAL__sub_") {
+		return text
+	}
+	b.flag(FlagInit)
+	for _, extension := range []string{".cc", ".cpp", ".cxx", ".C"} {
+		if file, clone, ok := strings.Cut(text+".", extension+"."); ok {
+			return strings.TrimSuffix(strings.ReplaceAll(file, ".", "_")+"."+clone, ".")
+		}
+	}
+	return text
+}
+
 // isTarget reports whether part is the suffix of a function that is compiled for several processors.
 func isTarget(part string) bool {
 	for _, prefix := range []string{"arch_", "avx", "sse", "bmi", "fma", "popcnt", "haswell", "skylake", "neon", "sve"} {

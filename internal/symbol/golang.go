@@ -113,7 +113,7 @@ func (b *builder) golangMember(text string) bool {
 		text = name
 		b.flag(FlagThunk)
 	}
-	parts := strings.Split(text, ".")
+	parts := strings.Split(localTypes(text), ".")
 	// Initialization of the package's variables and of its maps.
 	switch {
 	case len(parts) > 2 && parts[0] == "glob" && parts[1] == "":
@@ -132,6 +132,9 @@ func (b *builder) golangMember(text string) bool {
 	for i, part := range parts {
 		if name, ok := b.loopBody(part); ok {
 			part = name
+		}
+		if i == 1 && isNumber(part) && len(parts) > 2 && parts[0] != "init" && isGoIdentifier(parts[2]) && closureFlag(parts[2]) == "" {
+			continue // a local type: T.1.M
 		}
 		if i > 0 {
 			if flag := closureFlag(part); flag != "" {
@@ -175,6 +178,26 @@ func (b *builder) golangMember(text string) bool {
 		b.doubt = 0.5
 	}
 	return true
+}
+
+// localTypes cuts the numbers of pointers to types that are local to a function: (*T.1).
+func localTypes(text string) string {
+	for end := strings.Index(text, ")."); end >= 0; {
+		start := end
+		for start > 0 && text[start-1] >= '0' && text[start-1] <= '9' {
+			start--
+		}
+		if start < end && start > 0 && text[start-1] == '.' {
+			text = text[:start-1] + text[end:]
+			end = start - 1
+		}
+		next := strings.Index(text[end+1:], ").")
+		if next < 0 {
+			break
+		}
+		end += 1 + next
+	}
+	return text
 }
 
 // loopBody cuts -rangeN, the body of a range-over-func loop.

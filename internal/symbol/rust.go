@@ -145,6 +145,11 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 
 // rustName is an identifier without its generic arguments.
 func (b *builder) rustName(part string) (string, bool) {
+	// The older scheme appends {{vtable.shim}} to the name itself.
+	if at := strings.Index(part, "{{"); at > 0 && strings.HasSuffix(part, "shim}}") {
+		part = part[:at]
+		b.flag(FlagShim)
+	}
 	if at := strings.IndexByte(part, '<'); at > 0 && part[len(part)-1] == '>' {
 		part = part[:at]
 		b.flag(FlagGeneric)
