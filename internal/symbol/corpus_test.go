@@ -211,11 +211,7 @@ func cxxText(text string) (name string, kinds []string) {
 	cut("template instance", stripBalanced(text, '<', '>'))
 	cut("lambda", cxxLambda.ReplaceAllString(text, ""))
 	cut("overload", stripBalanced(text, '(', ')'))
-	for trimmed := text; ; text = trimmed {
-		if trimmed = strings.TrimSuffix(strings.TrimSuffix(text, " const"), "::"); trimmed == text {
-			return text, kinds
-		}
-	}
+	return strings.TrimSuffix(strings.TrimSuffix(text, " const"), "::"), kinds
 }
 
 var cxxLambda = regexp.MustCompile(`::\{(lambda\(|unnamed type#).*$`)
@@ -312,7 +308,9 @@ func TestCxxCorpus(t *testing.T) {
 
 // isConversionToFunction reports whether a name is of an operator that converts to a pointer to a function: it has no
 // canonical form.
-func isConversionToFunction(raw string) bool { return strings.Contains(raw, "cvPF") || strings.Contains(raw, "cvM") }
+func isConversionToFunction(raw string) bool {
+	return strings.Contains(raw, "cvPF") || strings.Contains(raw, "cvM")
+}
 
 func TestCCorpus(t *testing.T) {
 	c := corpus{language: C, raws: functions(t, library(t, "libc.so.6"))}

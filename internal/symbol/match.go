@@ -261,17 +261,13 @@ func (r Ref) Bare() bool {
 // RustStandard are the crates of the Rust distribution. Advisories name std where code is in core or alloc.
 var RustStandard = []string{"std", "core", "alloc"}
 
-// rustPrimitives are the first parts of the canonical names of what is implemented for types without a crate: that is
-// the standard library's.
-var rustPrimitives = strings.Fields("bool char str slice tuple fn never i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f16 f32 f64 f128")
-
 // rustPrimitive is the primitive type whose function r may name by a path in the standard library, else empty.
 func (r Ref) rustPrimitive() string {
 	if !slices.Contains(RustStandard, r.Package) {
 		return ""
 	}
 	name, _, _ := strings.Cut(lastTwo(r.Member), "::")
-	if !slices.Contains(rustPrimitives, name) {
+	if !isRustPrimitive(name) {
 		return ""
 	}
 	return name
