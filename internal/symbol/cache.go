@@ -71,7 +71,7 @@ func (c *Cache) Canonical(raw, language string) (Symbol, bool) {
 
 // CanonicalFrame is what the function of that name says.
 func (c *Cache) CanonicalFrame(language, pkg, member string) (Symbol, bool) {
-	if len(pkg)+len(member) > MaxName {
+	if member == "" || len(pkg)+len(member) > MaxName {
 		return Symbol{}, false
 	}
 	key := cacheKey{language, pkg, member, true}

@@ -37,7 +37,7 @@ func TestCacheChangesNothing(t *testing.T) {
 			if len(raw) <= MaxRaw {
 				asked++
 			}
-			if len(pkg)+len(member) <= MaxName {
+			if member != "" && len(pkg)+len(member) <= MaxName {
 				asked++
 			}
 		}
