@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode"
@@ -182,22 +183,20 @@ func (b *builder) golangMember(text string) bool {
 
 // localTypes cuts the numbers of pointers to types that are local to a function: (*T.1).
 func localTypes(text string) string {
-	for end := strings.Index(text, ")."); end >= 0; {
-		start := end
-		for start > 0 && text[start-1] >= '0' && text[start-1] <= '9' {
-			start--
-		}
-		if start < end && start > 0 && text[start-1] == '.' {
-			text = text[:start-1] + text[end:]
-			end = start - 1
-		}
-		next := strings.Index(text[end+1:], ").")
-		if next < 0 {
-			break
-		}
-		end += 1 + next
+	end := strings.IndexByte(text, ')')
+	if end < 0 || !strings.ContainsAny(text[end-min(end, 1):end], "0123456789") && strings.Count(text, ")") == 1 {
+		return text
 	}
-	return text
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		if text[i] == ')' {
+			if name := bytes.TrimRight(out, "0123456789"); len(name) < len(out) && len(name) > 0 && name[len(name)-1] == '.' {
+				out = name[:len(name)-1]
+			}
+		}
+		out = append(out, text[i])
+	}
+	return string(out)
 }
 
 // loopBody cuts -rangeN, the body of a range-over-func loop.

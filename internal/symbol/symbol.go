@@ -86,7 +86,9 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	if language != Go {
 		text = b.affixes(raw, language == Kernel || language == "")
 	}
-	text = b.clones(b.initializer(text))
+	if language != Go || raw[0] == '_' {
+		text = b.clones(b.initializer(text))
+	}
 	if strings.HasPrefix(text, "_R") && b.rustMangled(text) || isMangledCxx(text) {
 		return b.finish(b.language == Rust || b.mangled(text))
 	}
