@@ -208,13 +208,13 @@ func cxxText(text string) (name string, kinds []string) {
 	for _, c := range cxxCuts {
 		cut(c.kind, c.pattern.ReplaceAllString(text, c.with))
 	}
-	cut("template instance", stripBalanced(text, '<', '>'))
+	cut("template instance", strings.TrimRight(stripBalanced(text, '<', '>'), " "))
 	cut("lambda", cxxLambda.ReplaceAllString(text, ""))
 	cut("overload", stripBalanced(text, '(', ')'))
 	return strings.TrimSuffix(strings.TrimSuffix(text, " const"), "::"), kinds
 }
 
-var cxxLambda = regexp.MustCompile(`::\{(lambda\(|unnamed type#).*$`)
+var cxxLambda = regexp.MustCompile(`( const)?::(\{(lambda\(|unnamed type#)|\$_\d).*$`)
 
 var cxxCuts = []struct {
 	kind    string
@@ -267,8 +267,12 @@ func requireCxxMergesExplained(t *testing.T, m *measured) {
 		}
 	}
 	for i, text := range cxxFilt(t, raws) {
-		if inherited.MatchString(raws[i]) {
+		switch {
+		case inherited.MatchString(raws[i]):
 			kinds["inherited constructor"]++
+			continue
+		case strings.HasPrefix(text, "_Z"):
+			kinds["not known to c++filt"]++
 			continue
 		}
 		text, dropped := cxxText(text)
@@ -306,6 +310,26 @@ func TestCxxCorpus(t *testing.T) {
 	}
 }
 
+// TestLLVMCorpus has the largest C++ library that is often at hand, that of rustc, built by clang.
+func TestLLVMCorpus(t *testing.T) {
+	c := corpus{raws: functions(t, sysrootLibrary(t, "libLLVM.so.*"))}
+	m := c.measure(t)
+	requireExplained(t, "refused symbols", slices.DeleteFunc(m.refused, isConversionToFunction))
+	requireCxxMergesExplained(t, &m)
+}
+
+// sysrootLibrary is a library of rustc.
+func sysrootLibrary(t *testing.T, pattern string) *elf.File {
+	t.Helper()
+	out, err := exec.Command(program(t, "rustc"), "--print", "sysroot").Output()
+	require.NoError(t, err)
+	paths, _ := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "lib", pattern))
+	if len(paths) == 0 {
+		t.Skip(pattern + " is not installed")
+	}
+	return open(t, paths[0])
+}
+
 // isConversionToFunction reports whether a name is of an operator that converts to a pointer to a function: it has no
 // canonical form.
 func isConversionToFunction(raw string) bool {
@@ -329,13 +353,7 @@ func TestRustCorpus(t *testing.T) {
 		})
 	}
 	t.Run("librustc_driver", func(t *testing.T) {
-		out, err := exec.Command(program(t, "rustc"), "--print", "sysroot").Output()
-		require.NoError(t, err)
-		paths, _ := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "lib", "librustc_driver-*.so"))
-		if len(paths) == 0 {
-			t.Skip("librustc_driver is not installed")
-		}
-		c := corpus{raws: functions(t, open(t, paths[0]))}
+		c := corpus{raws: functions(t, sysrootLibrary(t, "librustc_driver-*.so"))}
 		m := c.measure(t)
 		requireExplained(t, "refused symbols", m.refused)
 	})

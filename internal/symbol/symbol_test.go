@@ -87,6 +87,8 @@ func TestCanonicalMore(t *testing.T) {
 		{"cxx: language c, mangled", C, "_ZN3foo3barEv", Symbol{Cxx, "foo", "bar", "foo::bar", nil, nil, 1}},
 		{"cxx: global function", "", "_Z3fooi", Symbol{Cxx, "", "foo", "foo", nil, nil, 1}},
 		{"cxx: lambda", "", "_ZZN3foo3barEvENKUlvE_clEv", Symbol{Cxx, "foo", "bar", "foo::bar", nil, []string{FlagClosure}, 1}},
+		{"cxx: lambda of clang", "", "_ZZ4mainENK3$_0clEv", Symbol{Cxx, "", "main", "main", nil, []string{FlagClosure}, 1}},
+		{"cxx: lambda in a lambda of clang", "", "_ZZZN1a1bEvENK3$_0clEiENKUliE_clEi", Symbol{Cxx, "a", "b", "a::b", nil, []string{FlagClosure}, 1}},
 		{"cxx: anonymous namespace", "", "_ZN3foo12_GLOBAL__N_13barEv", Symbol{Cxx, "foo", "bar", "foo::bar", nil, []string{FlagAnonymous}, 1}},
 		{"cxx: new", "", "_Znwm", Symbol{Cxx, "", "operator new", "operator new", nil, nil, 1}},
 		{"cxx: conversion to a class", "", "_ZNK1AcvSsEv", Symbol{Cxx, "A", "operator std::string", "A::operator std::string", nil, nil, 1}},
