@@ -162,7 +162,7 @@ func (m *matcher) answers(into []int, raw string, s *symbol.Symbol) []int {
 	}
 	for _, n := range m.patterns {
 		r := &m.requests[n]
-		if refOf(r).Speaks(s.Language) && (r.Pattern == raw || glob(r.Pattern, s.Name)) {
+		if ref := refOf(r); ref.Speaks(s.Language) && (r.Pattern == raw || glob(r.Pattern, s.Name)) {
 			into = append(into, n)
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"strings"
 )
 
-// dotted are the languages that separate all names by dots.
-var dotted = []string{"jvm", "dotnet", "python"}
+// isDotted reports whether a language separates all names by dots.
+func isDotted(language string) bool {
+	return language == "jvm" || language == "dotnet" || language == "python"
+}
 
 // Ref names a function as a finding does, or a whole package if Member is empty. NewRef makes it canonical.
 type Ref struct{ Language, Package, Member string }
@@ -101,8 +103,8 @@ func (s *Symbol) What(inlined bool) (ran Ran, thunk bool) {
 
 // Match decides whether a function is what r names; inlined, that its frame was inlined. The same member of another
 // package is none, nor is anything by a minified name. Whether the version is affected is not asked here.
-func (r Ref) Match(s *Symbol, inlined bool) (Match, bool) {
-	if r.Member == "" || s.Member == "" || s.Confidence <= 0 || !r.Speaks(s.Language) || slices.Contains(s.Flags, flagMinified) {
+func (r *Ref) Match(s *Symbol, inlined bool) (Match, bool) {
+	if r.Member == "" || s.Member == "" || s.Confidence <= 0 || !r.Speaks(s.Language) {
 		return Match{}, false
 	}
 	m := Match{Name: s.Confidence}
@@ -125,6 +127,9 @@ func (r Ref) Match(s *Symbol, inlined bool) (Match, bool) {
 		}
 		m.Goroot = language == Go && alias[0] != '?' && (strings.HasPrefix(s.Package, "vendor/") || strings.HasPrefix(s.Package, "cmd/") || s.Package == "net/http")
 	}
+	if slices.Contains(s.Flags, flagMinified) {
+		return Match{}, false
+	}
 	if m.Ran, m.Thunk = s.What(inlined); m.Thunk {
 		m.Name *= confidenceThunk
 	}
@@ -132,11 +137,11 @@ func (r Ref) Match(s *Symbol, inlined bool) (Match, bool) {
 }
 
 // is compares the names.
-func (r Ref) is(language string, s *Symbol) bool {
+func (r *Ref) is(language string, s *Symbol) bool {
 	switch {
 	case r.Language == Kernel && r.Package == "":
 		return r.Member == s.Member // the package is the kernel module, which advisories seldom name
-	case r.Language == Cxx, slices.Contains(dotted, language):
+	case r.Language == Cxx, isDotted(language):
 		// Where a namespace or package ends and a class begins is not in the name.
 		return sameJoined(r.Package, r.Member, s.Package, s.Member, separator(language))
 	}
@@ -145,7 +150,7 @@ func (r Ref) is(language string, s *Symbol) bool {
 
 // alias is the other name of the function by which r names it, else empty. One with an unknown package, as ?.T.M, is the
 // member in whatever package; the confidence of its symbol is low.
-func (r Ref) alias(language string, s *Symbol) string {
+func (r *Ref) alias(language string, s *Symbol) string {
 	for _, alias := range s.Aliases {
 		pkg, member, same := "", alias, false
 		switch language {
@@ -164,13 +169,13 @@ func (r Ref) alias(language string, s *Symbol) string {
 }
 
 // InPackage reports whether a function is of the package of r, also of one that a program vendors.
-func (r Ref) InPackage(s *Symbol) bool {
+func (r *Ref) InPackage(s *Symbol) bool {
 	return r.Package != "" && (r.Package == s.Package || cmp.Or(r.Language, s.Language) == Go && r.Package == Vendored(s.Package))
 }
 
 // Selectors returns members and packages of which each function that r matches or has in its package has one; a package
 // that begins with VendorMark stands for all that end so. Of aliases these are the ones of OfFrame, without those of GorootSelectors.
-func (r Ref) Selectors() (members, packages []string) {
+func (r *Ref) Selectors() (members, packages []string) {
 	if r.Package != "" {
 		packages = append(packages, r.Package)
 	}
@@ -204,7 +209,7 @@ func (r Ref) Selectors() (members, packages []string) {
 		if r.Package != "" && r.Language == "" {
 			packages = append(packages, VendorMark+r.Package)
 		}
-		if r.Member != "" && (r.Package == "" || slices.Contains(dotted, r.Language)) {
+		if r.Member != "" && (r.Package == "" || isDotted(r.Language)) {
 			members = append(members, joined(r.Package, r.Member, "."))
 		}
 		if r.Member != "" && !strings.Contains(r.Package, "/") && r.Language != C {
@@ -220,7 +225,7 @@ func (r Ref) Selectors() (members, packages []string) {
 }
 
 // GorootSelectors are the packages of the Go distribution that may have a copy of what r names: see Match.Goroot.
-func (r Ref) GorootSelectors() []string {
+func (r *Ref) GorootSelectors() []string {
 	if first, _, _ := strings.Cut(r.Package, "/"); r.Language != Go || r.Member == "" || !strings.Contains(first, ".") {
 		return nil
 	}
@@ -242,7 +247,7 @@ func suffixes(name, separator string) []string {
 
 // Speaks says whether r can name a function of a language. C and C++ link with each other; a kernel function is named
 // only by those who say kernel.
-func (r Ref) Speaks(language string) bool {
+func (r *Ref) Speaks(language string) bool {
 	native := func(language string) bool { return language == C || language == Cxx }
 	switch {
 	case r.Language == language:
@@ -254,7 +259,7 @@ func (r Ref) Speaks(language string) bool {
 }
 
 // Bare says that other functions may well have the same name.
-func (r Ref) Bare() bool {
+func (r *Ref) Bare() bool {
 	return r.Package == "" && r.Language != Kernel && !strings.Contains(r.Member, "::")
 }
 
@@ -262,7 +267,7 @@ func (r Ref) Bare() bool {
 var RustStandard = []string{"std", "core", "alloc"}
 
 // rustPrimitive is the primitive type whose function r may name by a path in the standard library, else empty.
-func (r Ref) rustPrimitive() string {
+func (r *Ref) rustPrimitive() string {
 	if !slices.Contains(RustStandard, r.Package) {
 		return ""
 	}
@@ -274,7 +279,7 @@ func (r Ref) rustPrimitive() string {
 }
 
 // tail reports whether a Rust function has the crate of r, or both are the standard library's, and the same Type::fn.
-func (r Ref) tail(crate, path string) bool {
+func (r *Ref) tail(crate, path string) bool {
 	want := lastTwo(r.Member)
 	switch {
 	case want == "":

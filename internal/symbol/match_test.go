@@ -83,7 +83,8 @@ func TestMatch(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, ok := Canonical(c.raw, c.language)
 			require.True(t, ok)
-			m, ok := NewRef(c.ref.Language, c.ref.Package, c.ref.Member).Match(&s, false)
+			r := NewRef(c.ref.Language, c.ref.Package, c.ref.Member)
+			m, ok := r.Match(&s, false)
 			assert.Equal(t, c.by != 0, ok, "%+v", s)
 			assert.Equal(t, c.by, m.By)
 			assert.InDelta(t, c.confidence, m.Confidence(), 1e-9)
@@ -91,7 +92,7 @@ func TestMatch(t *testing.T) {
 			if ok && m.By != ByTrait && s.Confidence == 1 {
 				// The frame that is stored of it answers as well.
 				frame := OfFrame(s.Language, s.Package, s.Member, s.Flags)
-				again, _ := NewRef(c.ref.Language, c.ref.Package, c.ref.Member).Match(&frame, false)
+				again, _ := r.Match(&frame, false)
 				assert.Equal(t, m, again)
 			}
 		})
@@ -107,7 +108,8 @@ func TestMatchGoroot(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, ok := Canonical(c.raw, Go)
 			require.True(t, ok)
-			m, ok := Ref{Go, c.pkg, c.member}.Match(&s, false)
+			r := Ref{Go, c.pkg, c.member}
+			m, ok := r.Match(&s, false)
 			assert.True(t, ok)
 			assert.Equal(t, Match{By: ByAlias, Goroot: true, Name: 1}, m)
 		})
