@@ -58,7 +58,7 @@ func (b *builder) golang(raw string) bool {
 	return b.golangMember(text[dot+1:])
 }
 
-// dropTypeArguments cuts [...] wherever they are balanced.
+// dropTypeArguments leaves [] of type arguments, wherever they are balanced.
 func (b *builder) dropTypeArguments(text string) (string, bool) {
 	if strings.IndexByte(text, '[') < 0 {
 		return text, strings.IndexByte(text, ']') < 0
@@ -68,7 +68,9 @@ func (b *builder) dropTypeArguments(text string) (string, bool) {
 	for i := range len(text) {
 		switch c := text[i]; c {
 		case '[':
-			depth++
+			if depth++; depth == 1 {
+				out.WriteString("[]")
+			}
 		case ']':
 			if depth--; depth < 0 {
 				return "", false
@@ -128,8 +130,10 @@ func (b *builder) golangMember(text string) bool {
 	if parts[0] == "init" {
 		b.flag(FlagInit)
 	}
-	names := parts[:0]
+	names, generic := parts[:0], false
 	var firstIsPointer, secondIsPointer bool // (*T)
+	// A function, not a type, when it has closures of its own. A function, not a method, when it has type arguments.
+	var firstIsFunction, secondIsFunction bool
 	for i, part := range parts {
 		if name, ok := b.loopBody(part); ok {
 			part = name
@@ -140,6 +144,8 @@ func (b *builder) golangMember(text string) bool {
 		if i > 0 {
 			if flag := closureFlag(part); flag != "" {
 				b.flag(flag)
+				firstIsFunction = firstIsFunction || len(names) == 1
+				secondIsFunction = secondIsFunction || len(names) == 2 && generic
 				continue
 			}
 		}
@@ -147,6 +153,7 @@ func (b *builder) golangMember(text string) bool {
 		if len(part) > 3 && strings.HasPrefix(part, "(*") && part[len(part)-1] == ')' {
 			name, pointer = part[2:len(part)-1], true
 		}
+		name, generic = strings.CutSuffix(name, "[]")
 		// A local type has a number: T·1.
 		if base, number, ok := strings.Cut(name, "·"); ok && isNumber(number) {
 			name = base
@@ -167,7 +174,7 @@ func (b *builder) golangMember(text string) bool {
 	}
 	size := min(len(names), 2)
 	switch {
-	case names[0] == "init" && !firstIsPointer, secondIsPointer:
+	case names[0] == "init" && !firstIsPointer, firstIsFunction && !firstIsPointer, secondIsFunction, secondIsPointer:
 		size = 1 // what follows is of an inlined function
 	case size == 1 && firstIsPointer:
 		return false
