@@ -239,19 +239,3 @@ func requireSound(t *testing.T, raw, language string) {
 	require.True(t, slices.IsSorted(s.Flags) && slices.IsSorted(s.Aliases))
 	requireIdentity(t, s)
 }
-
-func BenchmarkCanonical(b *testing.B) {
-	for _, c := range []struct{ name, raw string }{
-		{"go", "cmd/go/internal/load.(*Package).setBuildInfo.(*Fetcher).LookupLocal.func8.1"},
-		{"c", "SSL_read@@OPENSSL_3.0.0"},
-		{"cxx", "_ZNKSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE4sizeEv"},
-		{"rust", "_RNvMs3_NtCslNYArtu3iFV_5alloc7raw_vecINtB5_6RawVeclE8grow_oneCs6xxl1lAjzDf_1a"},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				Canonical(c.raw, "")
-			}
-		})
-	}
-}
