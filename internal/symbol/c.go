@@ -65,6 +65,7 @@ var cloneSuffixes = map[string][]string{
 	"__uniq": nil, "localalias": nil, "clone": nil, "ifunc": nil, "resolver": nil, "default": nil, "specialized": nil,
 	"warm": nil, "split": nil, "exit": nil, "startup": nil, "hot": nil, "extracted": nil, "outlined": nil, "local": nil,
 	"_omp_fn": nil, "simdclone": nil, "constant": nil, "alias": nil, "str": nil,
+	"actor": nil, "destroy": nil, "resume": nil, "cleanup": nil, // of a coroutine
 }
 
 // clones cuts the suffixes of compiler clones, and flags them.

@@ -71,8 +71,9 @@ func legacyRustPart(text []byte, part string) ([]byte, bool) {
 			}
 			plain, ok := legacyRustEscapes[name]
 			if !ok {
-				c, err := strconv.ParseUint(strings.TrimPrefix(name, "u"), 16, 7)
-				if err != nil || name[0] != 'u' || c < ' ' {
+				digits, isCharacter := strings.CutPrefix(name, "u")
+				c, err := strconv.ParseUint(digits, 16, 21)
+				if err != nil || !isCharacter || c < ' ' {
 					return nil, false
 				}
 				plain = string(rune(c))
