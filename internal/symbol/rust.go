@@ -90,8 +90,11 @@ var legacyRustEscapes = map[string]string{
 	"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ",",
 }
 
-// maxSeparators bounds how many places separated tries.
-const maxSeparators = 8
+// maxSeparators bounds how many places separated tries, maxSeparated the bytes that it demangles for that.
+const (
+	maxSeparators = 8
+	maxSeparated  = 256 << 10
+)
 
 // separated demangles names with an empty identifier before one that begins with its length: in "03MIN" the demangler
 // takes 03 for a length. The _ that the grammar allows behind a length keeps the two apart.
@@ -103,7 +106,7 @@ func separated(mangled string) (string, error) {
 		}
 	}
 	err := demangle.ErrNotMangledName
-	for subset := 1; subset < 1<<len(places); subset++ {
+	for subset := 1; subset < 1<<len(places) && subset*len(mangled) <= maxSeparated; subset++ {
 		var candidate strings.Builder
 		done := 0
 		for n, place := range places {
