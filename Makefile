@@ -88,6 +88,7 @@ bench: ## Measure what docs/performance.md lists (compare runs with benchstat)
 	go test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 0 ./e2e/throughput
 	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 0 ./storage/sqlite
 	go test -run '^$$' -bench BenchmarkAPI -benchtime $(BENCH_ANSWERS)x -count $(BENCH_COUNT) -timeout 0 ./extension/witnessqueryextension
+	go test -run '^$$' -bench Samples -benchmem -count $(BENCH_COUNT) -timeout 0 ./internal/symbol
 	go test -run '^$$' -bench . -count $(BENCH_COUNT) -timeout 0 ./receiver/ebpfreceiver/internal/bpf ./receiver/ebpfreceiver
 
 .PHONY: bench-parts

@@ -319,7 +319,7 @@ func (w *work) symbol(m pcommon.Map) {
 	if language == "" && module == witness.KernelModule {
 		language = symbol.Kernel
 	}
-	s, ok := symbol.CanonicalFrame(language, pkg, member)
+	s, ok := w.c.symbols.CanonicalFrame(language, pkg, member)
 	if ok {
 		if raw != s.Name {
 			w.put(m, semconv.FrameSymbol, s.Name)
@@ -342,7 +342,7 @@ func (w *work) symbol(m pcommon.Map) {
 	if (language == symbol.JS || language == symbol.Python) && file != "" && !strings.ContainsAny(raw, "(:#") {
 		raw += " (" + file + ")" // it tells the package
 	}
-	if s, ok = symbol.Canonical(raw, language); !ok {
+	if s, ok = w.c.symbols.Canonical(raw, language); !ok {
 		for _, name := range []string{semconv.FrameSymbol, semconv.FramePackage, semconv.FrameMember} {
 			if m.Remove(name) {
 				w.report.DroppedAttributes++
@@ -409,8 +409,8 @@ func (w *work) functionName(attributes pcommon.Map) {
 		}
 	}
 	if raw := v.Str(); name == "" || raw != name && raw != w.firstSymbol {
-		s, ok := symbol.Canonical(raw, language)
-		if again, same := symbol.Canonical(s.Name, s.Language); !ok || !same || again.Name != s.Name {
+		s, ok := w.c.symbols.Canonical(raw, language)
+		if again, same := w.c.symbols.Canonical(s.Name, s.Language); !ok || !same || again.Name != s.Name {
 			attributes.Remove(semconv.CodeFunctionName)
 			w.report.DroppedAttributes++
 			return

@@ -15,6 +15,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -65,6 +66,7 @@ type Canonicalizer struct {
 	key                   []byte
 	allow                 map[string]bool
 	hooks                 map[HookArgument]bool
+	symbols               *symbol.Cache
 }
 
 // New fails when the Config is not valid, or when there is no randomness for a key.
@@ -72,7 +74,10 @@ func New(config Config) (*Canonicalizer, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Canonicalizer{identities: config.Identities, arguments: config.Arguments, key: []byte(config.HMACKey), allow: map[string]bool{}, hooks: map[HookArgument]bool{}}
+	c := &Canonicalizer{
+		identities: config.Identities, arguments: config.Arguments, key: []byte(config.HMACKey),
+		allow: map[string]bool{}, hooks: map[HookArgument]bool{}, symbols: symbol.NewCache(config.SymbolCacheBytes),
+	}
 	if len(c.key) == 0 {
 		c.key = make([]byte, 32)
 		if _, err := rand.Read(c.key); err != nil {
@@ -87,6 +92,9 @@ func New(config Config) (*Canonicalizer, error) {
 	}
 	return c, nil
 }
+
+// Symbols counts what the cache of symbols did.
+func (c *Canonicalizer) Symbols() symbol.CacheStats { return c.symbols.Stats() }
 
 // Pseudonym names a text in a log without telling it: the same under the same key, and another for each kind of text.
 // Empty for the empty text. None is that of an identity, and no text can choose its own.

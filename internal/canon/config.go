@@ -41,11 +41,13 @@ type Config struct {
 	HookArguments []HookArgument `mapstructure:"hook_arguments"`
 	// Allow names attributes outside the model that are kept, their values scrubbed as free text.
 	Allow []string `mapstructure:"allow"`
+	// SymbolCacheBytes bounds the memory for symbols that were made canonical before. 0 remembers none.
+	SymbolCacheBytes int `mapstructure:"symbol_cache_bytes"`
 }
 
 // NewDefaultConfig makes pseudonyms of identities and drops arguments.
 func NewDefaultConfig() Config {
-	return Config{Identities: IdentitiesHMAC, Arguments: ArgumentsDrop}
+	return Config{Identities: IdentitiesHMAC, Arguments: ArgumentsDrop, SymbolCacheBytes: 16 << 20}
 }
 
 // Validate names the field at fault, and never its value.
@@ -62,6 +64,9 @@ func (c Config) Validate() error {
 	}
 	if c.HMACKey != "" && c.HMACKeyFile != "" {
 		err = errors.Join(err, errors.New("hmac_key_file: hmac_key is given too"))
+	}
+	if c.SymbolCacheBytes < 0 {
+		err = errors.Join(err, errors.New("symbol_cache_bytes: is negative"))
 	}
 	for i := range c.HookArguments {
 		if e := c.HookArguments[i].validate(); e != nil {

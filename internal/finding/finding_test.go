@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -90,6 +91,8 @@ func TestOf(t *testing.T) {
 	inflate := symbols("pkg:deb/debian/zlib1g", witness.SymbolRef{Language: "c", Member: "inflate"})
 	cxx := symbols("pkg:generic/expat", witness.SymbolRef{Package: "ns", Member: "Parser::run"})
 	stdlib := symbols("pkg:golang/stdlib", witness.SymbolRef{Language: "go", Package: "path/filepath", Member: "Clean"})
+	http2 := symbols(netPURL, witness.SymbolRef{Language: "go", Package: "golang.org/x/net/http2", Member: "Server.Serve"})
+	http2Std := symbols("pkg:golang/stdlib", http2.Symbols...)
 	openssl := &witness.Finding{ID: "F", Component: "pkg:deb/debian/openssl?distro=debian-12", Affected: []witness.VersionRange{{Fixed: "3.0.19-1~deb12u3"}}}
 	named := &witness.Finding{ID: "posted"}
 	const none = Level("")
@@ -130,6 +133,11 @@ func TestOf(t *testing.T) {
 		{"vendored by the program", goFinding(), "call", with(func(f *witness.Frame) { f.Package, f.Component = "example.com/app/vendor/golang.org/x/net/html", "" }), witness.Artifact{}, false, LevelFunction, VersionUnknown, 1, 1, true},
 		{"vendored by Go", goFinding(), "call", with(func(f *witness.Frame) { f.Package, f.Component = "vendor/golang.org/x/net/html", "" }), witness.Artifact{}, false, none, "", 0, 0, false},
 		{"vendored by the go command", goFinding(), "call", with(func(f *witness.Frame) { f.Package, f.Component = "cmd/vendor/golang.org/x/net/html", "" }), witness.Artifact{}, false, none, "", 0, 0, false},
+		{"another function of what the program vendors", goFinding(), "call", with(func(f *witness.Frame) {
+			f.Package, f.Member, f.Component = "example.com/app/vendor/golang.org/x/net/html", "Parse", ""
+		}), witness.Artifact{}, false, LevelPackage, VersionUnknown, 1, 1, false},
+		{"bundled by Go", http2, "call", witness.Frame{Language: "go", Package: "net/http", Member: "http2Server.Serve"}, witness.Artifact{}, false, none, "", 0, 0, false},
+		{"bundled by Go, of the standard library", http2Std, "call", witness.Frame{Language: "go", Package: "net/http", Member: "http2Server.Serve", Component: "pkg:golang/stdlib@1.22.3"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 		{"language differs", goFinding(), "call", with(func(f *witness.Frame) { f.Language, f.Component = "python", "" }), witness.Artifact{}, false, none, "", 0, 0, false},
 		{"load of the component", goFinding(), "load", witness.Frame{Component: netPURL + "@v0.12.0"}, witness.Artifact{}, false, LevelLibrary, VersionAffected, 1, 1, false},
 		{"load of something else", goFinding(), "load", witness.Frame{Module: witness.Module{Path: "/lib/x.so"}}, witness.Artifact{}, false, none, "", 0, 0, false},
@@ -164,6 +172,7 @@ func TestOf(t *testing.T) {
 		{"c is not the kernel", inflate, "call", witness.Frame{Language: "kernel", Member: "inflate"}, witness.Artifact{}, false, none, "", 0, 0, false},
 		{"kernel", symbols("", witness.SymbolRef{Language: "kernel", Member: "tcp_connect"}), "call", witness.Frame{Language: "kernel", Member: "tcp_connect"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 		{"kernel module", symbols("", witness.SymbolRef{Language: "kernel", Member: "nf_hook_slow"}), "call", witness.Frame{Language: "kernel", Package: "nf_tables", Member: "nf_hook_slow"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
+		{"system call", symbols("", witness.SymbolRef{Language: "kernel", Member: "sys_connect"}), "call", witness.Frame{Language: "kernel", Member: "__x64_sys_connect"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 		{"c++, however it is split", cxx, "sample", witness.Frame{Language: "cxx", Package: "ns::Parser", Member: "run"}, witness.Artifact{}, false, LevelFunction, VersionAffected, 1, 1, true},
 
 		{"lambda of the JVM", symbols("pkg:maven/a/b", witness.SymbolRef{Package: "a.b", Member: "C.m"}), "sample", witness.Frame{Language: "jvm", Package: "a.b", Member: "C.m", Flags: []string{"lambda"}}, witness.Artifact{}, false, LevelClosure, VersionAffected, 0.85, 1, false},
@@ -317,9 +326,11 @@ func TestSelectors(t *testing.T) {
 // TestSelectorsAreComplete holds that whatever Of matches, unless it is named outright, is selected.
 func TestSelectorsAreComplete(t *testing.T) {
 	components := []string{netPURL, "pkg:golang/stdlib", "pkg:cargo/std", "pkg:cargo/smallvec", "pkg:deb/debian/zlib1g", ""}
-	languages := []string{"", "go", "rust", "cxx", "c", "kernel"}
-	packages := []string{"", "golang.org/x/net/html", "path/filepath", "std", "core", "smallvec", "ns", "ns::Parser", "a/vendor/golang.org/x/net/html"}
-	members := []string{"", "Render", "T.M", "(*T).M", "Parser::run", "run", "ns::Parser::run", "SmallVec::push", "imp::SmallVec::push"}
+	languages := []string{"", "go", "rust", "cxx", "c", "kernel", "jvm", "js"}
+	packages := []string{"", "golang.org/x/net/html", "path/filepath", "std", "core", "smallvec", "ns", "ns::Parser", "a/vendor/golang.org/x/net/html",
+		"vendor/golang.org/x/net/html", "golang.org/x/net/http2", "net/http", "str", "org.a", "org.a.B", "org"}
+	members := []string{"", "Render", "T.M", "(*T).M", "Parser::run", "run", "ns::Parser::run", "SmallVec::push", "imp::SmallVec::push",
+		"Server.Serve", "http2Server.Serve", "str::repeat", "repeat", "sys_connect", "__x64_sys_connect", "B.run", "a.B.run", "org.a.B.run"}
 	matched := 0
 	rapid.Check(t, func(t *rapid.T) {
 		f := &witness.Finding{ID: "F", Component: rapid.SampledFrom(components).Draw(t, "component")}
@@ -352,7 +363,7 @@ func TestSelectorsAreComplete(t *testing.T) {
 		}
 		selectedMembers, selectedPackages, selectedComponents := Selectors(f)
 		component, _, _ := strings.Cut(frame.Component, "@")
-		if at := strings.LastIndex(frame.Package, vendorMark); at >= 0 && slices.Contains(selectedPackages, frame.Package[at:]) {
+		if at := strings.LastIndex(frame.Package, symbol.VendorMark); at >= 0 && slices.Contains(selectedPackages, frame.Package[at:]) {
 			return
 		}
 		if !slices.Contains(selectedMembers, frame.Member) && !slices.Contains(selectedPackages, frame.Package) && !slices.Contains(selectedComponents, component) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -99,7 +100,7 @@ func (x *Index) Candidates(into []int, frame *witness.Frame, artifact *witness.A
 	}
 	if frame.Package != "" {
 		into = append(into, x.packages[frame.Package]...)
-		if at := strings.LastIndex(frame.Package, vendorMark); at >= 0 {
+		if at := strings.LastIndex(frame.Package, symbol.VendorMark); at >= 0 {
 			into = append(into, x.packages[frame.Package[at:]]...)
 		}
 	}

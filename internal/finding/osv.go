@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -323,11 +324,11 @@ func (a *osvAffected) symbols(kind string) ([]witness.SymbolRef, *FieldError) {
 			if len(imported.Symbols) == 0 {
 				list = append(list, witness.SymbolRef{Language: "go", Package: imported.Path, Source: "osv"})
 			}
-			for j, symbol := range imported.Symbols {
-				if symbol == "" {
+			for j, name := range imported.Symbols {
+				if name == "" {
 					return nil, fieldError(errors.New("is empty"), "ecosystem_specific.imports[%d].symbols[%d]", i, j)
 				}
-				list = append(list, witness.SymbolRef{Language: "go", Package: imported.Path, Member: goMember(symbol), Source: "osv"})
+				list = append(list, witness.SymbolRef{Language: "go", Package: imported.Path, Member: symbol.NewRef(symbol.Go, imported.Path, name).Member, Source: "osv"})
 			}
 		}
 	case "cargo":
@@ -340,11 +341,11 @@ func (a *osvAffected) symbols(kind string) ([]witness.SymbolRef, *FieldError) {
 			return nil, fieldError(errors.New("is not what RustSec has there"), "ecosystem_specific")
 		}
 		for i, function := range specific.Affects.Functions {
-			crate, rest := rustName("", function)
-			if rest == "" {
+			r := symbol.NewRef(symbol.Rust, "", function)
+			if r.Member == "" {
 				return nil, fieldError(errors.New("is not crate::function"), "ecosystem_specific.affects.functions[%d]", i)
 			}
-			list = append(list, witness.SymbolRef{Language: "rust", Package: crate, Member: rest, Source: "rustsec"})
+			list = append(list, witness.SymbolRef{Language: "rust", Package: r.Package, Member: r.Member, Source: "rustsec"})
 		}
 	}
 	return list, nil

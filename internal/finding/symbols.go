@@ -17,7 +17,7 @@ func Symbols(f *witness.Finding) []witness.SymbolRef {
 	symbols := make([]witness.SymbolRef, 0, len(f.Symbols))
 	for i := range f.Symbols {
 		r := refOf(&c, &f.Symbols[i])
-		symbols = append(symbols, witness.SymbolRef{Language: r.language, Package: r.pkg, Member: r.member})
+		symbols = append(symbols, witness.SymbolRef{Language: r.Language, Package: r.Package, Member: r.Member})
 	}
 	slices.SortFunc(symbols, CompareSymbols)
 	return slices.Compact(symbols)

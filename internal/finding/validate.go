@@ -130,9 +130,9 @@ func validate(f *witness.Finding) *FieldError {
 		case s.Language != "" && !slices.Contains(symbolLanguages, s.Language):
 			// No frame has another language: such a symbol would never be seen, and nobody would know why.
 			return fieldError(errors.New("is not one of "+strings.Join(symbolLanguages, ", ")), "symbols[%d].language", i)
-		case r.pkg == "" && r.member == "":
+		case r.Package == "" && r.Member == "":
 			return fieldError(errors.New("is empty, and so is member"), "symbols[%d].package", i)
-		case r.pkg == "" && languageNeedsPackage(r.language):
+		case r.Package == "" && languageNeedsPackage(r.Language):
 			return fieldError(errors.New("is empty; only C, C++ and kernel functions have no package"), "symbols[%d].package", i)
 		}
 	}

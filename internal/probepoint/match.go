@@ -2,6 +2,7 @@ package probepoint
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
@@ -74,7 +75,7 @@ func firstPart(name string) string {
 	return first
 }
 
-func standard(crate string) bool { return crate == "std" || crate == "core" || crate == "alloc" }
+func standard(crate string) bool { return slices.Contains(symbol.RustStandard, crate) }
 
 // mayBeGo is false for names in the Go linker's form that answer no request.
 func (m *matcher) mayBeGo(raw []byte) bool {
@@ -144,7 +145,7 @@ func (m *matcher) hasPart(name []byte) bool {
 // answers appends the requests that a function answers.
 func (m *matcher) answers(into []int, raw string, s *symbol.Symbol) []int {
 	if s.Language == symbol.Go {
-		pkg := vendored(s.Package)
+		pkg := symbol.Vendored(s.Package)
 		into = append(into, m.exact[[2]string{pkg, s.Member}]...)
 		into = append(into, m.exact[[2]string{pkg, wholePackage}]...)
 	} else {
@@ -152,7 +153,7 @@ func (m *matcher) answers(into []int, raw string, s *symbol.Symbol) []int {
 			into = m.verified(into, key, s)
 		}
 		if standard(s.Package) {
-			for _, crate := range []string{"std", "core", "alloc"} {
+			for _, crate := range symbol.RustStandard {
 				if crate != s.Package {
 					into = m.verified(into, [2]string{crate, ""}, s)
 				}
@@ -161,7 +162,7 @@ func (m *matcher) answers(into []int, raw string, s *symbol.Symbol) []int {
 	}
 	for _, n := range m.patterns {
 		r := &m.requests[n]
-		if (r.Symbol.Language == "" || speaks(r.Symbol.Language, s.Language)) && (r.Pattern == raw || glob(r.Pattern, s.Name)) {
+		if ref := refOf(r); ref.Speaks(s.Language) && (r.Pattern == raw || glob(r.Pattern, s.Name)) {
 			into = append(into, n)
 		}
 	}
@@ -177,45 +178,32 @@ func (m *matcher) verified(into []int, key [2]string, s *symbol.Symbol) []int {
 	return into
 }
 
-// names reports whether a function that is not Go's is what a request names.
+// names reports whether a function that is not Go's is what a request names. What it is an alias of is none: a probe
+// would count each type's implementation of a trait.
 func names(r *Request, s *symbol.Symbol) bool {
-	ref := &r.Symbol
-	if !speaks(ref.Language, s.Language) {
-		return false
+	ref := refOf(r)
+	if ref.Member != wholePackage {
+		match, ok := ref.Match(s, false)
+		return ok && (match.By == symbol.ByName || match.By == symbol.ByTail)
 	}
 	switch {
-	case ref.Language == symbol.Rust:
-		return rustNames(ref.Package, ref.Member, s)
-	case ref.Language == symbol.Cxx || strings.Contains(ref.Package+ref.Member, "::"):
-		want, have := join(ref.Package, ref.Member), join(s.Package, s.Member)
-		if ref.Member == wholePackage {
-			return strings.HasPrefix(have, ref.Package+"::")
-		}
-		return want == have
-	case ref.Member == wholePackage:
-		return ref.Package == s.Package
-	default:
-		return ref.Package == s.Package && ref.Member == s.Member
-	}
-}
-
-func rustNames(crate, member string, s *symbol.Symbol) bool {
-	if crate != s.Package && (!standard(crate) || !standard(s.Package)) {
+	case !ref.Speaks(s.Language):
 		return false
+	case ref.Language == symbol.Rust:
+		return ref.Package == s.Package || standard(ref.Package) && standard(s.Package)
+	case ref.Language == symbol.Cxx:
+		return strings.HasPrefix(join(s.Package, s.Member), ref.Package+"::")
 	}
-	return member == wholePackage || member == s.Member || lastTwo(member) != "" && lastTwo(member) == lastTwo(s.Member)
+	return ref.Package == s.Package
 }
 
-// lastTwo is Type::fn of a path, empty if it has but one part.
-func lastTwo(name string) string {
-	last := strings.LastIndex(name, "::")
-	if last < 0 {
-		return ""
+// refOf is the symbol of a request. One with :: and no language is C++.
+func refOf(r *Request) symbol.Ref {
+	ref := symbol.Ref{Language: r.Symbol.Language, Package: r.Symbol.Package, Member: r.Symbol.Member}
+	if ref.Language == "" && strings.Contains(ref.Package+ref.Member, "::") {
+		ref.Language = symbol.Cxx
 	}
-	if before := strings.LastIndex(name[:last], "::"); before >= 0 {
-		return name[before+2:]
-	}
-	return name
+	return ref
 }
 
 func join(pkg, member string) string {
@@ -226,22 +214,6 @@ func join(pkg, member string) string {
 		return pkg
 	}
 	return pkg + "::" + member
-}
-
-// speaks says whether a request in one language can mean a function of another. C and C++ link with each other.
-func speaks(ref, have string) bool {
-	native := func(language string) bool { return language == symbol.C || language == symbol.Cxx }
-	return ref == "" || ref == have || native(ref) && native(have)
-}
-
-// vendored is the import path of a package that a program vendors under its own, and that of others as it is. So is what the Go
-// distribution vendors: it belongs to the standard library and the go command.
-func vendored(pkg string) string {
-	const mark = "/vendor/"
-	if at := strings.LastIndex(pkg, mark); at > 0 && !strings.HasPrefix(pkg, "vendor/") && !strings.HasPrefix(pkg, "cmd/") {
-		return pkg[at+len(mark):]
-	}
-	return pkg
 }
 
 // glob reports whether a name matches a pattern, in which * stands for any text and ? for any byte.

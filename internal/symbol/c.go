@@ -65,6 +65,7 @@ var cloneSuffixes = map[string][]string{
 	"__uniq": nil, "localalias": nil, "clone": nil, "ifunc": nil, "resolver": nil, "default": nil, "specialized": nil,
 	"warm": nil, "split": nil, "exit": nil, "startup": nil, "hot": nil, "extracted": nil, "outlined": nil, "local": nil,
 	"_omp_fn": nil, "simdclone": nil, "constant": nil, "alias": nil, "str": nil,
+	"actor": nil, "destroy": nil, "resume": nil, "cleanup": nil, // of a coroutine
 }
 
 // clones cuts the suffixes of compiler clones, and flags them.
@@ -86,6 +87,20 @@ func (b *builder) clones(text string) string {
 	}
 	b.flag(flags...)
 	return base
+}
+
+// initializer makes an identifier of the name of what initializes a C++ file, _GLOBAL__sub_I_<file>.
+func (b *builder) initializer(text string) string {
+	if !strings.HasPrefix(text, "_GLOBAL__sub_") {
+		return text
+	}
+	b.flag(FlagInit)
+	for _, extension := range []string{".cc", ".cpp", ".cxx", ".C"} {
+		if file, clone, ok := strings.Cut(text+".", extension+"."); ok {
+			return strings.TrimSuffix(strings.ReplaceAll(file, ".", "_")+"."+clone, ".")
+		}
+	}
+	return text
 }
 
 // isTarget reports whether part is the suffix of a function that is compiled for several processors.
@@ -124,11 +139,18 @@ func (b *builder) c(text string) bool {
 	return true
 }
 
+// syscallPrefixes stand before the name of a system call that people know.
+var syscallPrefixes = []string{"__x64_", "__ia32_", "__arm64_", "__se_", "__do_"}
+
 // kernelAliases adds the name of a system call that people know.
 func (b *builder) kernelAliases() {
-	for _, prefix := range []string{"__x64_", "__ia32_", "__arm64_", "__se_", "__do_"} {
-		if name, ok := strings.CutPrefix(b.member, prefix); ok && (strings.HasPrefix(name, "sys_") || strings.HasPrefix(name, "compat_sys_")) {
+	for _, prefix := range syscallPrefixes {
+		if name, ok := strings.CutPrefix(b.member, prefix); ok && isSyscall(name) {
 			b.aliases = append(b.aliases, name)
 		}
 	}
+}
+
+func isSyscall(name string) bool {
+	return strings.HasPrefix(name, "sys_") || strings.HasPrefix(name, "compat_sys_")
 }

@@ -176,6 +176,8 @@ func isUnnamed(node demangle.AST) bool {
 		switch n := node.(type) {
 		case *demangle.Closure, *demangle.UnnamedType, *demangle.DefaultArg, *demangle.UnnamedEnum:
 			return true
+		case *demangle.Name:
+			return strings.HasPrefix(n.Name, "$_") // a lambda of clang
 		case *demangle.Qualified:
 			node = n.Scope
 		case *demangle.Template:

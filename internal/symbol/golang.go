@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode"
@@ -57,7 +58,7 @@ func (b *builder) golang(raw string) bool {
 	return b.golangMember(text[dot+1:])
 }
 
-// dropTypeArguments cuts [...] wherever they are balanced.
+// dropTypeArguments leaves [] of type arguments, wherever they are balanced.
 func (b *builder) dropTypeArguments(text string) (string, bool) {
 	if strings.IndexByte(text, '[') < 0 {
 		return text, strings.IndexByte(text, ']') < 0
@@ -67,7 +68,9 @@ func (b *builder) dropTypeArguments(text string) (string, bool) {
 	for i := range len(text) {
 		switch c := text[i]; c {
 		case '[':
-			depth++
+			if depth++; depth == 1 {
+				out.WriteString("[]")
+			}
 		case ']':
 			if depth--; depth < 0 {
 				return "", false
@@ -113,7 +116,7 @@ func (b *builder) golangMember(text string) bool {
 		text = name
 		b.flag(FlagThunk)
 	}
-	parts := strings.Split(text, ".")
+	parts := strings.Split(localTypes(text), ".")
 	// Initialization of the package's variables and of its maps.
 	switch {
 	case len(parts) > 2 && parts[0] == "glob" && parts[1] == "":
@@ -127,15 +130,22 @@ func (b *builder) golangMember(text string) bool {
 	if parts[0] == "init" {
 		b.flag(FlagInit)
 	}
-	names := parts[:0]
+	names, generic := parts[:0], false
 	var firstIsPointer, secondIsPointer bool // (*T)
+	// A function, not a type, when it has closures of its own. A function, not a method, when it has type arguments.
+	var firstIsFunction, secondIsFunction bool
 	for i, part := range parts {
 		if name, ok := b.loopBody(part); ok {
 			part = name
 		}
+		if i == 1 && isNumber(part) && len(parts) > 2 && parts[0] != "init" && isGoIdentifier(parts[2]) && closureFlag(parts[2]) == "" {
+			continue // a local type: T.1.M
+		}
 		if i > 0 {
 			if flag := closureFlag(part); flag != "" {
 				b.flag(flag)
+				firstIsFunction = firstIsFunction || len(names) == 1
+				secondIsFunction = secondIsFunction || len(names) == 2 && generic
 				continue
 			}
 		}
@@ -143,6 +153,7 @@ func (b *builder) golangMember(text string) bool {
 		if len(part) > 3 && strings.HasPrefix(part, "(*") && part[len(part)-1] == ')' {
 			name, pointer = part[2:len(part)-1], true
 		}
+		name, generic = strings.CutSuffix(name, "[]")
 		// A local type has a number: T·1.
 		if base, number, ok := strings.Cut(name, "·"); ok && isNumber(number) {
 			name = base
@@ -163,7 +174,7 @@ func (b *builder) golangMember(text string) bool {
 	}
 	size := min(len(names), 2)
 	switch {
-	case names[0] == "init" && !firstIsPointer, secondIsPointer:
+	case names[0] == "init" && !firstIsPointer, firstIsFunction && !firstIsPointer, secondIsFunction, secondIsPointer:
 		size = 1 // what follows is of an inlined function
 	case size == 1 && firstIsPointer:
 		return false
@@ -175,6 +186,24 @@ func (b *builder) golangMember(text string) bool {
 		b.doubt = 0.5
 	}
 	return true
+}
+
+// localTypes cuts the numbers of pointers to types that are local to a function: (*T.1).
+func localTypes(text string) string {
+	end := strings.IndexByte(text, ')')
+	if end < 0 || !strings.ContainsAny(text[end-min(end, 1):end], "0123456789") && strings.Count(text, ")") == 1 {
+		return text
+	}
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		if text[i] == ')' {
+			if name := bytes.TrimRight(out, "0123456789"); len(name) < len(out) && len(name) > 0 && name[len(name)-1] == '.' {
+				out = name[:len(name)-1]
+			}
+		}
+		out = append(out, text[i])
+	}
+	return string(out)
 }
 
 // loopBody cuts -rangeN, the body of a range-over-func loop.
@@ -201,6 +230,8 @@ func closureFlag(part string) string {
 	return ""
 }
 
+const http2Package = "golang.org/x/net/http2"
+
 // golangAliases adds the names of code that was copied into another package: vendored, or bundled into net/http.
 func (b *builder) golangAliases() {
 	if original, ok := strings.CutPrefix(b.pkg, "vendor/"); ok {
@@ -211,7 +242,7 @@ func (b *builder) golangAliases() {
 		b.aliases = append(b.aliases, b.pkg[at+len("/vendor/"):]+"."+b.member)
 	}
 	if original, ok := strings.CutPrefix(b.member, "http2"); ok && b.pkg == "net/http" && original != "" && original[0] != '.' {
-		b.aliases = append(b.aliases, "golang.org/x/net/http2."+original)
+		b.aliases = append(b.aliases, http2Package+"."+original)
 	}
 }
 

@@ -210,8 +210,8 @@ func TestLanguageWithoutHint(t *testing.T) {
 	}
 }
 
-// TestHostile goes through texts that are long, nested and refer back to themselves: they must end, and say nothing.
-func TestHostile(t *testing.T) {
+// TestHostileText goes through texts that are long, nested and refer back to themselves: they must end, and say nothing.
+func TestHostileText(t *testing.T) {
 	patterns := []string{"<", "[", "(", "a.", "a/", "<a>", "a<", "<>c", "`1", "::", "$", "0x1", "lambda$", "$lambda$0", "$$Lambda", "<locals>.", "_D1a", "__T1a", "1aF", "Qb",
 		"S_D1aF", "3__T", "VAyaa1_61", "B9", "A9", "S1a", "0a", "1aC", "AA", "yyF", "R_", "closure #1 in ", "!(", "!(a)", "[as a]", " (", "node_modules/a/", "@"}
 	prefixes := []string{"", "_D1a", "_D1a__T1aS", "_D1a__T1aT", "$s1a", "$s1a1bC", "a.b.", "a.b::", "py::", "JS:*"}

@@ -1,6 +1,9 @@
 package symbol
 
 import (
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
@@ -8,19 +11,95 @@ import (
 
 // rustMangled reads a mangled Rust name without suffixes, of either scheme.
 func (b *builder) rustMangled(mangled string) bool {
-	text, err := demangle.ToString(mangled, demangle.NoTemplateParams, demangle.MaxLength(12))
-	if err != nil && strings.HasPrefix(mangled, "_R") {
-		text, err = separated(mangled)
+	text, ok := legacyRust(mangled)
+	if strings.HasPrefix(mangled, "_R") {
+		var err error
+		if text, err = demangle.ToString(mangled, demangle.NoTemplateParams, demangle.MaxLength(12)); err != nil {
+			text, err = separated(wideConstant.ReplaceAllStringFunc(mangled, func(m string) string { return strings.ReplaceAll(m, "0", "1") }))
+		}
+		ok = err == nil
 	}
-	if err != nil || len(text) >= 1<<12 {
+	if !ok || len(text) >= 1<<12 {
 		return false
 	}
 	b.language = Rust
 	return b.rustPath(text)
 }
 
-// maxSeparators bounds how many places separated tries.
-const maxSeparators = 8
+// wideConstant is a generic argument of more than 64 bits, which the name does not keep. The demangler takes zeros behind the
+// bits that it has room for for leading ones.
+var wideConstant = regexp.MustCompile(`K[no]n?[0-9a-f]{17,32}_`)
+
+// legacyRust demangles a name of the older scheme, for which isLegacyRust holds. Of a general demangler it would come
+// without the first _ of identifiers.
+func legacyRust(mangled string) (string, bool) {
+	if !isLegacyRust(mangled) {
+		return "", false
+	}
+	rest := mangled[len("_ZN") : len(mangled)-len("17h0123456789abcdefE")]
+	text := make([]byte, 0, len(rest))
+	for rest != "" {
+		digits := 0
+		for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+			digits++
+		}
+		size, err := strconv.Atoi(rest[:digits])
+		if err != nil || size == 0 || size > len(rest)-digits {
+			return "", false
+		}
+		if len(text) > 0 {
+			text = append(text, "::"...)
+		}
+		part := rest[digits : digits+size]
+		rest = rest[digits+size:]
+		if strings.HasPrefix(part, "_$") {
+			part = part[1:] // an identifier cannot begin with $
+		}
+		var ok bool
+		if text, ok = legacyRustPart(text, part); !ok {
+			return "", false
+		}
+	}
+	return string(text), true
+}
+
+// legacyRustPart appends an identifier with its escapes undone.
+func legacyRustPart(text []byte, part string) ([]byte, bool) {
+	for len(part) > 0 {
+		switch {
+		case strings.HasPrefix(part, ".."):
+			text, part = append(text, "::"...), part[2:]
+		case part[0] == '$':
+			name, rest, ok := strings.Cut(part[1:], "$")
+			if !ok {
+				return nil, false
+			}
+			plain, ok := legacyRustEscapes[name]
+			if !ok {
+				digits, isCharacter := strings.CutPrefix(name, "u")
+				c, err := strconv.ParseUint(digits, 16, 21)
+				if err != nil || !isCharacter || c < ' ' {
+					return nil, false
+				}
+				plain = string(rune(c))
+			}
+			text, part = append(text, plain...), rest
+		default:
+			text, part = append(text, part[0]), part[1:]
+		}
+	}
+	return text, true
+}
+
+var legacyRustEscapes = map[string]string{
+	"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ",",
+}
+
+// maxSeparators bounds how many places separated tries, maxSeparated the bytes that it demangles for that.
+const (
+	maxSeparators = 8
+	maxSeparated  = 256 << 10
+)
 
 // separated demangles names with an empty identifier before one that begins with its length: in "03MIN" the demangler
 // takes 03 for a length. The _ that the grammar allows behind a length keeps the two apart.
@@ -32,7 +111,7 @@ func separated(mangled string) (string, error) {
 		}
 	}
 	err := demangle.ErrNotMangledName
-	for subset := 1; subset < 1<<len(places); subset++ {
+	for subset := 0; subset < 1<<len(places) && subset*len(mangled) <= maxSeparated; subset++ {
 		var candidate strings.Builder
 		done := 0
 		for n, place := range places {
@@ -78,7 +157,7 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 	if depth > 16 {
 		return nil, nil, false
 	}
-	inTrait := false
+	inTrait, calls := false, false
 	for text != "" {
 		part, rest, ok := nextSegment(text)
 		if !ok {
@@ -113,7 +192,10 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 				}
 				trait, inTrait = path, true
 			}
+			before := len(b.flags)
 			path, named, ok := b.rustType(self, depth)
+			// What calls a closure is the closure.
+			calls = inTrait && b.flaggedSince(before, FlagClosure) && len(trait) == 4 && trait[1] == "ops" && trait[2] == "function"
 			switch {
 			case ok && named:
 				segments = path
@@ -121,8 +203,10 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 				// An implementation for a type without a path is known by its trait.
 				segments, trait, inTrait = trait, nil, false
 				b.doubt = 0.3
-			case ok:
+			case ok && (isRustPrimitive(path[0]) || len(segments) == 0):
 				segments = path
+			case ok:
+				// A type parameter: known by where the implementation was written.
 			default:
 				return nil, nil, false
 			}
@@ -131,7 +215,9 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 			if !ok {
 				return nil, nil, false
 			}
-			segments = append(segments, name)
+			if !calls {
+				segments = append(segments, name)
+			}
 			if inTrait {
 				trait = append(trait, name)
 			}
@@ -145,6 +231,11 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 
 // rustName is an identifier without its generic arguments.
 func (b *builder) rustName(part string) (string, bool) {
+	// The older scheme appends {{vtable.shim}} to the name itself.
+	if at := strings.Index(part, "{{"); at > 0 && strings.HasSuffix(part, "shim}}") {
+		part = part[:at]
+		b.flag(FlagShim)
+	}
 	if at := strings.IndexByte(part, '<'); at > 0 && part[len(part)-1] == '>' {
 		part = part[:at]
 		b.flag(FlagGeneric)
@@ -164,8 +255,11 @@ func (b *builder) rustType(text string, depth int) (path []string, named, ok boo
 			}
 			continue
 		}
+		if strings.HasPrefix(text, "*const ") || strings.HasPrefix(text, "*mut ") {
+			return []string{"pointer"}, false, true
+		}
 		cut := false
-		for _, prefix := range []string{"mut ", "dyn ", "*const ", "*mut "} {
+		for _, prefix := range []string{"mut ", "dyn "} {
 			if rest, is := strings.CutPrefix(text, prefix); is {
 				text, cut = rest, true
 			}
@@ -188,8 +282,15 @@ func (b *builder) rustType(text string, depth int) (path []string, named, ok boo
 	}
 	text, _, _ = cutTop(text, " + ")
 	path, _, ok = b.rustSegments(text, depth+1)
-	return path, len(path) > 1 || ok && len(path) == 1 && path[0] != "_", ok && len(path) > 0
+	// One without a crate is a primitive or a type parameter.
+	return path, len(path) > 1 || ok && len(path) == 1 && isRustPrimitive(path[0]), ok && len(path) > 0
 }
+
+// rustPrimitives are the first parts of the canonical names of what is implemented for types without a crate: that is
+// the standard library's.
+var rustPrimitives = strings.Fields("bool char str slice tuple fn never pointer i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f16 f32 f64 f128")
+
+func isRustPrimitive(name string) bool { return slices.Contains(rustPrimitives, name) }
 
 // nextSegment cuts a path behind its first segment, at a :: outside all brackets. A segment that begins with < or { ends
 // with its bracket.

@@ -106,7 +106,9 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	if language != Go {
 		text = b.affixes(raw, language == Kernel || language == "")
 	}
-	text = b.clones(text)
+	if language != Go || raw[0] == '_' {
+		text = b.clones(b.initializer(text))
+	}
 	if strings.HasPrefix(text, "_R") && b.rustMangled(text) || isMangledCxx(text) {
 		return b.finish(b.language == Rust || b.mangled(text))
 	}
@@ -248,12 +250,8 @@ func (b *builder) finish(ok bool) (Symbol, bool) {
 	if !ok || b.member == "" {
 		return Symbol{}, false
 	}
-	switch b.language {
-	case Go:
-		b.golangAliases()
-	case Kernel:
-		b.kernelAliases()
-	case JS:
+	b.derivedAliases()
+	if b.language == JS {
 		b.javascriptDoubt()
 	}
 	s := Symbol{Language: b.language, Package: b.pkg, Member: b.member, Name: Join(b.language, b.pkg, b.member), Confidence: math.Round((1-b.doubt)*100) / 100}
@@ -266,15 +264,31 @@ func (b *builder) finish(ok bool) (Symbol, bool) {
 
 // Join is the name that a package and a member make.
 func Join(language, pkg, member string) string {
-	switch {
-	case pkg == "" || language == C || language == Kernel:
+	if pkg == "" || language == C || language == Kernel {
 		return member
-	case language == Rust || language == Cxx:
-		return pkg + "::" + member
-	case language == JS:
-		return pkg + "#" + member
+	}
+	return pkg + separator(language) + member
+}
+
+// separator stands between package and member in the names of a language.
+func separator(language string) string {
+	switch language {
+	case Cxx, Rust:
+		return "::"
+	case JS:
+		return "#"
 	default:
-		return pkg + "." + member
+		return "."
+	}
+}
+
+// derivedAliases adds the aliases that follow from the canonical name.
+func (b *builder) derivedAliases() {
+	switch b.language {
+	case Go:
+		b.golangAliases()
+	case Kernel:
+		b.kernelAliases()
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 
 // Config of the processor.
 type Config struct {
-	// Rules are identities, hmac_key, hmac_key_file, arguments and allow.
+	// Rules are identities, hmac_key, hmac_key_file, arguments, allow and symbol_cache_bytes.
 	Rules canon.Config `mapstructure:",squash"`
 }
 

@@ -23,5 +23,6 @@ func createLogs(ctx context.Context, set processor.Settings, config component.Co
 	}
 	return processorhelper.NewLogs(ctx, set, config, next, p.logs,
 		processorhelper.WithCapabilities(consumer.Capabilities{MutatesData: true}),
-		processorhelper.WithStart(p.start))
+		processorhelper.WithStart(p.start),
+		processorhelper.WithShutdown(p.shutdown))
 }

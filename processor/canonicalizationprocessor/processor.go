@@ -2,14 +2,17 @@ package canonicalizationprocessor
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processorhelper"
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
+	"github.com/otelcol-witness/otelcol-witness/internal/symbol"
 	"github.com/otelcol-witness/otelcol-witness/processor/canonicalizationprocessor/internal/metadata"
 )
 
@@ -37,8 +40,25 @@ func (p *canonicalization) start(context.Context, component.Host) error {
 	if rules.HMACKey == "" && rules.Identities == canon.IdentitiesHMAC {
 		p.logger.Info("without hmac_key or hmac_key_file, pseudonyms change with every start")
 	}
-	p.canonicalizer, err = canon.New(rules)
-	return err
+	if p.canonicalizer, err = canon.New(rules); err != nil {
+		return err
+	}
+	observe := func(value func(symbol.CacheStats) int64) metric.Int64Callback {
+		return func(_ context.Context, observer metric.Int64Observer) error {
+			observer.Observe(value(p.canonicalizer.Symbols()))
+			return nil
+		}
+	}
+	return errors.Join(
+		p.telemetry.RegisterCanonicalizationProcessorSymbolCacheBytesCallback(observe(func(s symbol.CacheStats) int64 { return s.Bytes })),
+		p.telemetry.RegisterCanonicalizationProcessorSymbolCacheHitsCallback(observe(func(s symbol.CacheStats) int64 { return s.Hits })),
+		p.telemetry.RegisterCanonicalizationProcessorSymbolCacheMissesCallback(observe(func(s symbol.CacheStats) int64 { return s.Misses })),
+	)
+}
+
+func (p *canonicalization) shutdown(context.Context) error {
+	p.telemetry.Shutdown()
+	return nil
 }
 
 func (p *canonicalization) logs(ctx context.Context, logs plog.Logs) (plog.Logs, error) {

@@ -29,10 +29,12 @@ func TestConfig(t *testing.T) {
 	for name, want := range map[string]*Config{
 		"canonicalization": {Rules: canon.NewDefaultConfig()},
 		"canonicalization/all": {
-			Rules: canon.Config{Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"},
-				HookArguments: []canon.HookArgument{{Policy: "sensitive-files", Index: "0", Type: "string_arg"}}},
+			Rules: canon.Config{
+				Identities: "hmac", HMACKey: "a-key-of-at-least-16-bytes", Arguments: "scrub", Allow: []string{"service.instance.id"}, SymbolCacheBytes: 1 << 20,
+				HookArguments: []canon.HookArgument{{Policy: "sensitive-files", Index: "0", Type: "string_arg"}},
+			},
 		},
-		"canonicalization/single_host": {Rules: canon.Config{Identities: "keep", Arguments: "drop"}},
+		"canonicalization/single_host": {Rules: canon.Config{Identities: "keep", Arguments: "drop", SymbolCacheBytes: 16 << 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			section, err := sections.Sub(name)
@@ -48,6 +50,7 @@ func TestConfig(t *testing.T) {
 		"hmac_key":                  {"hmac_key": "short"},
 		"arguments":                 {"arguments": "yes"},
 		"allow":                     {"allow": []any{"process.pid"}},
+		"symbol_cache_bytes":        {"symbol_cache_bytes": -1},
 		"hook_arguments[0]: policy": {"hook_arguments": []any{map[string]any{"index": "0", "type": "int_arg"}}},
 	} {
 		t.Run("invalid "+name, func(t *testing.T) {
@@ -84,6 +87,12 @@ func TestLogs(t *testing.T) {
 
 	require.NoError(t, p.ConsumeLogs(t.Context(), event(t)))
 	require.Len(t, sink.AllLogs(), 1)
+	ignore := metricdatatest.IgnoreTimestamp()
+	metadatatest.AssertEqualCanonicalizationProcessorSymbolCacheHits(t, telemetry, []metricdata.DataPoint[int64]{{Value: 0}}, ignore)
+	require.NoError(t, p.ConsumeLogs(t.Context(), event(t)))
+	metadatatest.AssertEqualCanonicalizationProcessorSymbolCacheHits(t, telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorSymbolCacheMisses(t, telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorSymbolCacheBytes(t, telemetry, []metricdata.DataPoint[int64]{{}}, ignore, metricdatatest.IgnoreValue())
 	text, err := (&plog.JSONMarshaler{}).MarshalLogs(sink.AllLogs()[0])
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "net/http.conn.serve")
@@ -94,12 +103,11 @@ func TestLogs(t *testing.T) {
 	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(strings.Repeat("a", 10))
 	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().PutStr("unknown", strings.Repeat("a", canon.MaxBytes))
 	require.NoError(t, p.ConsumeLogs(t.Context(), tooLarge))
-	assert.Len(t, sink.AllLogs(), 1, "nothing is left to hand on")
+	assert.Len(t, sink.AllLogs(), 2, "nothing is left to hand on")
 
-	ignore := metricdatatest.IgnoreTimestamp()
-	metadatatest.AssertEqualCanonicalizationProcessorRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 2}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 3}}, ignore)
 	metadatatest.AssertEqualCanonicalizationProcessorDroppedRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, ignore)
-	metadatatest.AssertEqualCanonicalizationProcessorDroppedAttributes(t, telemetry, []metricdata.DataPoint[int64]{{Value: 2}}, ignore)
+	metadatatest.AssertEqualCanonicalizationProcessorDroppedAttributes(t, telemetry, []metricdata.DataPoint[int64]{{Value: 4}}, ignore)
 	metadatatest.AssertEqualCanonicalizationProcessorDroppedFrames(t, telemetry, []metricdata.DataPoint[int64]{{Value: 0}}, ignore)
 	require.NoError(t, p.Shutdown(t.Context()))
 }

@@ -3,10 +3,12 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/trace"
 
 	"go.opentelemetry.io/collector/component"
@@ -31,6 +33,9 @@ type TelemetryBuilder struct {
 	CanonicalizationProcessorDroppedFrames     metric.Int64Counter
 	CanonicalizationProcessorDroppedRecords    metric.Int64Counter
 	CanonicalizationProcessorRecords           metric.Int64Counter
+	CanonicalizationProcessorSymbolCacheBytes  metric.Int64ObservableGauge
+	CanonicalizationProcessorSymbolCacheHits   metric.Int64ObservableCounter
+	CanonicalizationProcessorSymbolCacheMisses metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -42,6 +47,61 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterCanonicalizationProcessorSymbolCacheBytesCallback sets callback for observable CanonicalizationProcessorSymbolCacheBytes metric.
+func (builder *TelemetryBuilder) RegisterCanonicalizationProcessorSymbolCacheBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.CanonicalizationProcessorSymbolCacheBytes, obs: o})
+		return nil
+	}, builder.CanonicalizationProcessorSymbolCacheBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterCanonicalizationProcessorSymbolCacheHitsCallback sets callback for observable CanonicalizationProcessorSymbolCacheHits metric.
+func (builder *TelemetryBuilder) RegisterCanonicalizationProcessorSymbolCacheHitsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.CanonicalizationProcessorSymbolCacheHits, obs: o})
+		return nil
+	}, builder.CanonicalizationProcessorSymbolCacheHits)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterCanonicalizationProcessorSymbolCacheMissesCallback sets callback for observable CanonicalizationProcessorSymbolCacheMisses metric.
+func (builder *TelemetryBuilder) RegisterCanonicalizationProcessorSymbolCacheMissesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.CanonicalizationProcessorSymbolCacheMisses, obs: o})
+		return nil
+	}, builder.CanonicalizationProcessorSymbolCacheMisses)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+type observerInt64 struct {
+	embedded.Int64Observer
+	inst metric.Int64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
 // Shutdown unregister all registered callbacks for async instruments.
@@ -90,6 +150,24 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_canonicalization_processor_records",
 		metric.WithDescription("Records that came in. [Alpha]"),
 		metric.WithUnit("{records}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.CanonicalizationProcessorSymbolCacheBytes, err = builder.meter.Int64ObservableGauge(
+		"otelcol_canonicalization_processor_symbol_cache_bytes",
+		metric.WithDescription("Memory that the cache of symbols takes. It is full at symbol_cache_bytes. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.CanonicalizationProcessorSymbolCacheHits, err = builder.meter.Int64ObservableCounter(
+		"otelcol_canonicalization_processor_symbol_cache_hits",
+		metric.WithDescription("Symbols that were in the cache. Divided by the sum of hits and misses, the hit rate. [Alpha]"),
+		metric.WithUnit("{symbols}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.CanonicalizationProcessorSymbolCacheMisses, err = builder.meter.Int64ObservableCounter(
+		"otelcol_canonicalization_processor_symbol_cache_misses",
+		metric.WithDescription("Symbols that were not in the cache. [Alpha]"),
+		metric.WithUnit("{symbols}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs
