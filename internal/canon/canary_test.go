@@ -163,7 +163,7 @@ func TestEvidenceSurvives(t *testing.T) {
 		semconv.ProcessCreationTime: "2026-11-22T16:53:49.651293089Z",
 		semconv.ArtifactPURL:        "pkg:golang/github.com/x/auth@v1.2.3-rc.beta?goos=linux", semconv.ArtifactHash: digest,
 		semconv.VCSRefHeadRevision: "8adc0f041b8e7ad1d30e29cc59c6ae7a15e19828", semconv.WitnessID: strings.Repeat("ab", 32),
-		semconv.VCSRepositoryURLFull: "https://github.com/x/auth", semconv.CodeFilePath: "/root/go/pkg/mod/golang.org/x/net@v0.17.0-rc.beta/html/token.go",
+		semconv.VCSRepositoryURLFull: "https://github.com/x/auth", semconv.CodeFilePath: "/go/pkg/mod/golang.org/x/net@v0.17.0-rc.beta/html/token.go",
 		semconv.WitnessComponentPURL: purl, semconv.LogRecordUID: "tetragon.log:18446", semconv.WitnessSource: "0123456789abcdef/3/tetragon/prod",
 		semconv.WitnessHits: int64(1) << 40, semconv.WitnessFindingIDs: []any{"GO-2023-1988", "CVE-2023-44487"},
 		semconv.WitnessArtifactConflicts: []any{purl, digest}, semconv.TetragonTracepoint: "sched/sched_process_exec",

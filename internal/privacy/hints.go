@@ -1,6 +1,9 @@
 package privacy
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // byteSet is a set of bytes.
 type byteSet [4]uint64
@@ -25,13 +28,14 @@ type hints []hint
 
 type hint struct {
 	text  string
+	raw   []byte
 	bytes byteSet
 }
 
 func hintsOf(texts ...string) hints {
 	h := make(hints, len(texts))
 	for i, text := range texts {
-		h[i] = hint{text, bytesOf(text)}
+		h[i] = hint{text, []byte(text), bytesOf(text)}
 	}
 	return h
 }
@@ -59,3 +63,15 @@ func (h hints) in(s string, present byteSet) bool {
 	}
 	return false
 }
+
+// inBytes is in, of bytes.
+func (h hints) inBytes(s []byte, present byteSet) bool {
+	for i := range h {
+		if h[i].possible(present) && h[i].index(s) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *hint) index(s []byte) int { return bytes.Index(s, h.raw) }

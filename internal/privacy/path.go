@@ -91,16 +91,19 @@ var (
 	containerRoot = regexp.MustCompile(`^(/(?:[^/]+/)*?(?:docker/(?:overlay2|overlay|aufs/\w+)|storage/overlay|docker/rootfs/overlayfs|k8s\.io|moby|default|snapshots|containers|sandboxes)/)([0-9a-zA-Z<>_-]+)((?:/(?:merged|diff|fs|rootfs|root))/|/(?:merged|diff|fs|rootfs)$)`)
 	// otherRoot is another way to write a root: that of the host in a container, a URL, the way up from somewhere, and how
 	// Go names packages outside of modules.
-	otherRoot    = regexp.MustCompile(`^(?:/(?:host|hostfs|host-root|rootfs|sysroot|newroot|run/host|var/lib/snapd/hostfs)|file://|(?:\.\.?/)*\.\.?|_)/`)
-	homes        = regexp.MustCompile(`^(/(?:(?:var|export|usr|mnt(?:/[^/]+)?|data|nfs|srv|vol|private|System/Volumes/Data)/)?(?:home|Users)/+)[^/]+`)
+	otherRoot = regexp.MustCompile(`^(?:/(?:host|hostfs|host-root|rootfs|sysroot|newroot|run/host|var/lib/snapd/hostfs)|file://|(?:\.\.?/)*\.\.?|_)/`)
+	homes     = regexp.MustCompile(`^(/(?:usr/|(?:var|export|mnt|data|net|nfs|srv|vol|volumes?|Volumes|private|storage|shared?|cluster|gpfs|lustre|scratch|nas|pool|tank|cygdrive|[a-z]` +
+		`|System/Volumes/Data)/(?:[^/]+/){0,2})?(?:homes?|[Uu]sers)/+)[^/]+`)
+	rootHome     = regexp.MustCompile(`^(?:/private)?(?:/var)?/root(/|$)`)
+	spool        = regexp.MustCompile(`^(/var/(?:spool/)?mail/+|/var/spool/cron/+(?:(?:crontabs|tabs)/+)?)[^/]+`)
 	media        = regexp.MustCompile(`^((?:/run)?/media/)[^/]+/`)
-	windowsHomes = regexp.MustCompile(`(?i)^((?:[\\/]{2}[?.][\\/])?[a-z]:[\\/]+(?:users|documents and settings)[\\/]+)[^\\/]+`)
+	windowsHomes = regexp.MustCompile(`(?i)^((?:[\\/]{2}[?.][\\/])?(?:unc[\\/])?(?:[a-z]:|[\\/]{2}[^\\/]+)[\\/]+(?:users|documents and settings|homes?\$?)[\\/]+)[^\\/]+`)
 	tilde        = regexp.MustCompile(`^~[^/\\]*`)
 	share        = regexp.MustCompile(`^\\\\[^\\?.<][^\\]*\\`)
 	podDirectory = regexp.MustCompile(`(/kubelet/pods/)[^/]+`)
 	// foldHints are in every path that fold changes, but for long ones and those that do not begin with a slash.
-	foldHints = hintsOf("//", "/tmp", "/private/", "/var/folders", "/dev/", "/run/", "memfd:", "/SYSV", "/anon_hugepage", "/proc/", "/home/", "/Users/",
-		"/media/", "/pods/", "/merged", "/diff", "/fs", "/rootfs", "/root")
+	foldHints = hintsOf("//", "/tmp", "/private/", "/var/folders", "/dev/", "/run/", "memfd:", "/SYSV", "/anon_hugepage", "/proc/", "/home", "sers/",
+		"/media/", "mail/", "/cron", "/pods/", "/merged", "/diff", "/fs", "/rootfs", "/root")
 	longHex = regexp.MustCompile(`(?:sha256)?[/-][0-9a-f]{64}\b`)
 )
 
@@ -152,6 +155,8 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 		return FD, true
 	}
 	p = homes.ReplaceAllString(p, "${1}"+User)
+	p = rootHome.ReplaceAllString(p, "/home/"+User+"${1}")
+	p = spool.ReplaceAllString(p, "${1}"+User)
 	p = media.ReplaceAllString(p, "${1}"+User+"/")
 	p = windowsHomes.ReplaceAllString(p, "${1}"+User)
 	p = tilde.ReplaceAllString(p, "~"+User)

@@ -3,6 +3,7 @@ package privacy
 import (
 	"bufio"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 )
 
 func TestText(t *testing.T) {
-	file, err := os.Open("testdata/cases.tsv")
+	file, err := os.Open("testdata/privacy-cases.tsv")
 	require.NoError(t, err)
 	defer file.Close()
 	scanner := bufio.NewScanner(file)
@@ -146,6 +147,24 @@ func TestCanonicalPath(t *testing.T) {
 		{"//home/alice/x", Path{Canonical: "/home/<user>/x"}},
 		{"/usr/../home/alice/x", Path{Canonical: "/home/<user>/x"}},
 		{"/home/./alice/x", Path{Canonical: "/home/<user>/x"}},
+		{"/root/.cargo/bin/x", Path{Canonical: "/home/<user>/.cargo/bin/x"}},
+		{"/root", Path{Canonical: "/home/<user>"}},
+		{"/var/root/x", Path{Canonical: "/home/<user>/x"}},
+		{"/rootfs/usr/bin/x", Path{Canonical: "/rootfs/usr/bin/x"}},
+		{"/srv/nfs/home/alice/x", Path{Canonical: "/srv/nfs/home/<user>/x"}},
+		{"/net/filer/homes/alice/x", Path{Canonical: "/net/filer/homes/<user>/x"}},
+		{"/c/Users/alice/x", Path{Canonical: "/c/Users/<user>/x"}},
+		{"/cygdrive/c/users/alice/x", Path{Canonical: "/cygdrive/c/users/<user>/x"}},
+		{"/Volumes/Macintosh HD/Users/alice/x", Path{Canonical: "/Volumes/Macintosh HD/Users/<user>/x"}},
+		{"/System/Volumes/Data/Users/alice/x", Path{Canonical: "/System/Volumes/Data/Users/<user>/x"}},
+		{"/usr/lib/node_modules/home/views.js", Path{Canonical: "/usr/lib/node_modules/home/views.js"}},
+		{"/opt/app/users/list.so", Path{Canonical: "/opt/app/users/list.so"}},
+		{"/var/spool/cron/crontabs/alice", Path{Canonical: "/var/spool/cron/crontabs/<user>"}},
+		{"/var/mail/alice", Path{Canonical: "/var/mail/<user>"}},
+		{`C:\Users\Bob Smith\app.exe`, Path{Canonical: `C:\Users\<user>\app.exe`}},
+		{`\\filer\Users\bob\app.exe`, Path{Canonical: `\\<host>\Users\<user>\app.exe`}},
+		{`\\filer\home$\bob\app.exe`, Path{Canonical: `\\<host>\home$\<user>\app.exe`}},
+		{"/sys/fs/cgroup/user.slice/user-1000.slice/x", Path{Canonical: "/sys/fs/cgroup/user.slice/user-<uid>.slice/x"}},
 		{"../../home/alice/x.c", Path{Canonical: "../../home/<user>/x.c"}},
 		{"./home/alice/x.c", Path{Canonical: "./home/<user>/x.c"}},
 		{"../../tmp/x.c", Path{Canonical: Temp, Collapsed: true}},
@@ -165,7 +184,7 @@ func TestCanonicalPath(t *testing.T) {
 		{`C:\Users\alice\AppData\Local\Temp\x.exe`, Path{Canonical: Temp, Collapsed: true}},
 		{`\\fileserver\share\x`, Path{Canonical: `\\<host>\share\x`}},
 		{"~alice/x", Path{Canonical: "~<user>/x"}},
-		{"/root/go/pkg/mod/golang.org/x/net@v0.17.0-rc.beta/html/token.go", Path{Canonical: "/root/go/pkg/mod/golang.org/x/net@v0.17.0-rc.beta/html/token.go"}},
+		{"/root/go/pkg/mod/golang.org/x/net@v0.17.0-rc.beta/html/token.go", Path{Canonical: "/home/<user>/go/pkg/mod/golang.org/x/net@v0.17.0-rc.beta/html/token.go"}},
 		{"/run/user/1000/app", Path{Canonical: "/run/user/<uid>/app"}},
 		{"/media/alice/usb/x", Path{Canonical: "/media/<user>/usb/x"}},
 		{"/tmp/x", Path{Canonical: Temp, Collapsed: true}},
@@ -254,7 +273,7 @@ func TestIsAddressInt(t *testing.T) {
 }
 
 func FuzzText(f *testing.F) {
-	file, err := os.Open("testdata/cases.tsv")
+	file, err := os.Open("testdata/privacy-cases.tsv")
 	require.NoError(f, err)
 	defer file.Close()
 	for scanner := bufio.NewScanner(file); scanner.Scan(); {
@@ -269,7 +288,14 @@ func FuzzText(f *testing.F) {
 		require.Equal(t, kept, Addresses(kept))
 		p := CanonicalPath(s)
 		require.Equal(t, Path{Canonical: p.Canonical}, CanonicalPath(p.Canonical))
-		require.LessOrEqual(t, len(p.Canonical), 16*MaxPath)
+		for _, out := range []string{text, name, kept, p.Canonical} {
+			require.LessOrEqual(t, len(out), 4*len(s)+16)
+		}
+		arguments := strings.Split(s, " ")
+		Arguments(arguments)
+		again := slices.Clone(arguments)
+		Arguments(again)
+		require.Equal(t, arguments, again)
 	})
 }
 
