@@ -70,17 +70,20 @@ func IsAddressToken(token string) bool {
 	return false
 }
 
+// isErrorCode reports whether v is the unsigned form of a small negative number: nothing is mapped there.
+func isErrorCode(v uint64) bool { return v > 1<<64-1-4096 }
+
 // isPrefixedAddress is for numbers after 0x. Only addresses are written with zeros up to 16 digits and are beyond 4 GiB.
 func isPrefixedAddress(digits int, v uint64) bool {
 	u := untagged(v)
-	return digits >= 8 && (IsAddress(v) || u >= narrowLow && u <= narrowHigh || u >= goLow && u <= goHigh ||
+	return digits >= 8 && !isErrorCode(v) && (IsAddress(v) || u >= narrowLow && u <= narrowHigh || u >= goLow && u <= goHigh ||
 		digits == 16 && v >= 1<<32 && v <= userHigh)
 }
 
 // isBareAddress is for 16 digits that stand alone. Among these are hashes and span ids, so that of the tags only the
 // one that is in use counts, Android's.
 func isBareAddress(v uint64) bool {
-	return v >= kernelHalf || v >= userLow && v <= userHigh || v>>56 == 0xb4 && IsAddress(v)
+	return v >= kernelHalf && !isErrorCode(v) || v >= userLow && v <= userHigh || v>>56 == 0xb4 && IsAddress(v)
 }
 
 // isLibrary reports whether v is where libraries and stacks of x86-64 are.
@@ -237,7 +240,8 @@ func mapsRange(s string, from, to int) int {
 }
 
 // spoken are words before an address that has no 0x: of a kernel's log, a debugger, a profiler.
-var spoken = []string{"segfault at", "ip", "sp", "pc", "lr", "bp", "rip", "rsp", "rbp", "addr", "address", "ptr", "pointer", "base", "stack"}
+var spoken = []string{"segfault at", "ip", "sp", "pc", "lr", "bp", "rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "fp", "heap]", "vaddr", "addr", "address", "ptr", "pointer", "base", "stack"}
 
 // isSpokenAddress reports whether the 12 digits s[from:to] are an address because of what is around them: perf writes the
 // symbol behind it, the kernel's log [base+size], others say it.
@@ -338,7 +342,7 @@ func decimalAddress(s string, i int) int {
 		}
 		return 0
 	}
-	if IsAddress(v) {
+	if IsAddress(v) && !isErrorCode(v) {
 		return end
 	}
 	return 0

@@ -59,14 +59,18 @@ func startsNetwork(s string, i int) bool {
 	return false
 }
 
-// isVersion reports whether what is around s[from:to] says that it is a part of a version: 1.2.3.4-1ubuntu2, but not
-// 1.2.3.4:80, 10.0.0.1-10.0.0.9 or 10.0.0.1->10.0.0.9.
+// isVersion reports whether what is around s[from:to] says that it is a version or part of one: 1.2.3.4-1ubuntu2,
+// version 1.2.3.4, but not 1.2.3.4:80, 10.0.0.1-10.0.0.9 or 10.0.0.1->10.0.0.9.
 func isVersion(s string, from, to int) bool {
 	if strings.Contains(s[from:to], ":") {
 		return false
 	}
 	if to < len(s) && (isWord(s[to]) || strings.IndexByte("+~_", s[to]) >= 0 || s[to] == '-' && !continues(s[to+1:])) {
 		return true
+	}
+	if before := strings.ToLower(strings.TrimRight(s[max(0, from-10):from], " =:")); strings.HasSuffix(before, "version") {
+		address, err := netip.ParseAddr(s[from:to])
+		return err == nil && !address.IsPrivate()
 	}
 	if from == 0 || strings.IndexByte("-_+~.", s[from-1]) < 0 {
 		return false

@@ -35,7 +35,7 @@ type rule struct {
 const (
 	// keyword is the segment of a key that makes its value a secret.
 	keyword = `(?:[a-z0-9]*(?:password|passwd|passwort|passphrase|passcode|secret|token|credential)s?\d*` +
-		`|(?:db|user|smtp|root|admin|ldap|ftp|ssh|key|store)?pass|pwd|[a-z]*_pwd|jwt|creds?|auth|otp|psk|cookie|sid|[a-z]*sess(?:ion)?[_-]?id` +
+		`|(?:db|user|smtp|root|admin|ldap|ftp|ssh|key|store)?pass|pwd?|[a-z]*_pwd|jwt|creds?|auth|otp|psk|cookie|sid|[a-z]*sess(?:ion)?[_-]?id` +
 		`|[a-z0-9]*(?:api|access|secret|private|account|signing|encryption|auth|master|shared|ssh|session|license|deploy|hmac)[_-]?key(?:[_-]?id)?` +
 		`|(?:shared)?access[_-]?signature|(?:amz|goog)[_.-]?(?:signature|credential|security[_-]?token)` +
 		`|[a-z0-9]*(?-i:[a-z0-9](?:Pass|Pwd|Auth|Creds?|Cookie|Jwt|Sid)))`
@@ -60,7 +60,7 @@ const (
 var keyHints = hintsOf(keyWords...)
 
 // keyWords are in every key, in lower case.
-var keyWords = []string{"pass", "pwd", "secret", "token", "key", "cred", "auth", "sess", "sid", "cookie", "jwt", "otp", "psk", "signature", "_pat", "_dsn", "_salt"}
+var keyWords = []string{"pass", "pw", "secret", "token", "key", "cred", "auth", "sess", "sid", "cookie", "jwt", "otp", "psk", "signature", "_pat", "_dsn", "_salt"}
 
 // keyed reports whether a word that means a secret may have a value in s, which is in lower case: an assignment, a colon,
 // a quote, or as a flag what follows.
@@ -167,15 +167,15 @@ var rules = []rule{
 	{use: inText, hints: hintsOf(" -u", " --user", " --proxy-user"), pattern: re(`(\s(?:-u|--user|--proxy-user|-U)[ =]?)(?:'[^':<]+:[^'<]*'?|"[^":<]+:[^"<]*"?|[^\s:<"']+:[^\s<]+)`), with: "${1}" + Secret},
 
 	// People and places.
-	{use: inText | inName | inPath, hints: hintsOf("@", "%40"), pattern: re(`[A-Za-z0-9._%+-]+(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), with: Mail, unless: isVersioned},
+	{use: inText | inName | inPath, hints: hintsOf("@", "%40"), pattern: re(`(?:[A-Za-z0-9._%+\x{80}-\x{10ffff}-]+|"[^"\s<>]+")(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), with: Mail, unless: isVersioned},
 	{use: inText, hints: hintsOf("USER=", "LOGNAME=", "USERNAME="), pattern: re(`((?:^|[^A-Za-z0-9])(?:SUDO_)?(?:USER|LOGNAME|USERNAME)=)[^\s"'<>&;,?]+`), with: "${1}" + User},
 	{use: inText, hints: hintsOf("HOSTNAME="), pattern: re(`((?:^|[^A-Za-z0-9_])HOSTNAME=)[^\s"'<>&;,?]+`), with: "${1}<host>"},
 	{use: inText, hints: hintsOf("ip-"), pattern: re(`\bip-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`), with: Net},
-	{use: inText | inName, hints: hintsOf("/root/"), pattern: re(`(^|[\s"'=:(,])(?:/var)?/root/`), with: "${1}/home/" + User + "/"},
+	{use: inText | inName, hints: hintsOf("/root"), pattern: re(`(^|[\s"'=:(,])(?:/var)?/root(/|$|[\s"':;,)])`), with: "${1}/home/" + User + "${2}"},
 	{use: inText | inName, hints: hintsOf("/home/", "/Users/", "/media/", "/homes/"), pattern: re(`(/(?:homes?|Users|media)/+)` + name), with: "${1}" + User},
 	{use: inText | inName, hints: hintsOf("mail/", "/cron"), pattern: re(`(/var/(?:spool/)?mail/|/var/spool/cron/(?:(?:crontabs|tabs)/)?)` + name), with: "${1}" + User},
 	{use: inText | inName, hints: hintsOf(`\users\`, "/users/", `\documents and settings\`, `\homes\`), fold: true, pattern: re(`(?i)((?:\b[a-z]:[\\/]+|/(?:mnt/|cygdrive/)?[a-z]/|\\)(?:users|documents and settings|homes)[\\/]+)` + windowsName), with: "${1}" + User + "${end}"},
-	{use: inText | inName, hints: hintsOf("~"), pattern: re(`(^|[\s"'=])~[A-Za-z_][A-Za-z0-9_.-]*`), with: "${1}~" + User},
+	{use: inText | inName, hints: hintsOf("~"), pattern: re(`(^|[\s"'=]|[^:]:)~[A-Za-z_][A-Za-z0-9_.-]*`), with: "${1}~" + User},
 	{use: always, hints: hintsOf("/user/"), pattern: re(`(/run/user/)\d+`), with: "${1}" + UID},
 	{use: inText | inName | inPath, hints: hintsOf("user-", "user@"), pattern: re(`(\buser[-@])\d+(\.(?:slice|service))`), with: "${1}" + UID + "${2}"},
 	{use: always, hints: hintsOf("/proc/"), pattern: re(`(/proc/)\d+(?:/task/\d+)?`), with: "${1}" + PID},
@@ -189,7 +189,7 @@ var rules = []rule{
 	{use: always, hints: hintsOf("pod"), pattern: re(`(\bpods?[/-]?|-pod)(?:` + uuid + `|[0-9a-f]{32}\b)`), with: "${1}" + UID},
 	{use: inText | inName, hints: hintsOf("pod"), fold: true, pattern: re(`(?i)(\bpod[ _.-]?(?:u?id)?\\*["']?\s?[:=]?\s?\\*["']?)` + uuid), with: "${1}" + UID},
 	{use: always, hints: hintsOf("docker", "containerd", "cri-o", "crio", "libpod", "cgroup"), pattern: re(`\b((?:cri-containerd|cri-o|docker|crio|crio-conmon|libpod(?:-conmon)?|containerd|cgroup)(?:[-:/]|://))[0-9a-f]{64}\b`), with: "${1}" + ID},
-	{use: inText | inName, hints: hintsOf("container", "sandbox", "overlay", "k8s.io/", "moby/", "<uid>/"), fold: true, pattern: re(`(?i)((?:/(?:overlay-)?containers|/sandboxes|/overlay2?|/k8s\.io|/moby|pod<uid>)/|\b(?:container|sandbox)[ _.-]?(?:id)?\\*["']?\s?[:=]?\s?\\*["']?)(?:[0-9a-f]{64}|[0-9a-f]{12})\b`), with: "${1}" + ID},
+	{use: inText | inName, hints: hintsOf("container", "sandbox", "/cgroup/", "overlay", "k8s.io/", "moby/", "<uid>/"), fold: true, pattern: re(`(?i)((?:/(?:overlay-)?containers|/sandboxes|/overlay2?|/k8s\.io|/moby|pod<uid>|/cgroup/[^\s"'<>]{1,128})/|\b(?:container|sandbox)[ _.-]?(?:id)?\\*["']?\s?[:=]?\s?\\*["']?)(?:[0-9a-f]{64}|[0-9a-f]{12})\b`), with: "${1}" + ID},
 }
 
 // isScheme reports whether match is a header without more than the name of a scheme.
