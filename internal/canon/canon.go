@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -50,7 +51,12 @@ type Report struct {
 	DroppedFrames int
 	// ChangedValues were replaced by their canonical form.
 	ChangedValues int
+	// DroppedIDs name the first of the dropped records, to be logged: log.record.uid, the witness id, or event and time.
+	DroppedIDs []string
 }
+
+// maxDroppedIDs is how many dropped records a report names.
+const maxDroppedIDs = 20
 
 func (r *Report) add(other Report) {
 	r.Records += other.Records
@@ -58,6 +64,11 @@ func (r *Report) add(other Report) {
 	r.DroppedAttributes += other.DroppedAttributes
 	r.DroppedFrames += other.DroppedFrames
 	r.ChangedValues += other.ChangedValues
+	r.name(other.DroppedIDs...)
+}
+
+func (r *Report) name(ids ...string) {
+	r.DroppedIDs = append(r.DroppedIDs, ids[:min(len(ids), maxDroppedIDs-len(r.DroppedIDs))]...)
 }
 
 // Canonicalizer applies one Config. It is safe for concurrent use.
@@ -67,6 +78,8 @@ type Canonicalizer struct {
 	allow                 map[string]bool
 	hooks                 map[HookArgument]bool
 	symbols               *symbol.Cache
+	// fail is called with every record where it is set: tests have it panic, as a rule with a bug would.
+	fail func(plog.LogRecord)
 }
 
 // New fails when the Config is not valid, or when there is no randomness for a key.
@@ -114,9 +127,13 @@ func (c *Canonicalizer) Logs(logs plog.Logs) Report {
 		before := report
 		if !guard(func() bool { return c.resourceLogs(resourceLogs, &report) }) {
 			report = before
-			records := count(resourceLogs)
-			report.Records += records
-			report.DroppedRecords += records
+			for _, scopeLogs := range resourceLogs.ScopeLogs().All() {
+				for _, record := range scopeLogs.LogRecords().All() {
+					report.Records++
+					report.DroppedRecords++
+					report.name(c.idOf(record))
+				}
+			}
 			return true
 		}
 		return false
@@ -175,6 +192,9 @@ func (c *Canonicalizer) resourceLogs(resourceLogs plog.ResourceLogs, report *Rep
 				if !fits(record.Attributes()) {
 					return false
 				}
+				if c.fail != nil {
+					c.fail(record)
+				}
 				each.record(record)
 				if claim {
 					each.reclaim(resource, record)
@@ -182,6 +202,7 @@ func (c *Canonicalizer) resourceLogs(resourceLogs plog.ResourceLogs, report *Rep
 				return true
 			}) {
 				w.report.DroppedRecords++
+				w.report.name(c.idOf(record))
 				return true
 			}
 			w.report.add(each.report)
@@ -221,6 +242,29 @@ func (w *work) reclaim(resource pcommon.Map, record plog.LogRecord) {
 		record.Attributes().PutStr(semconv.WitnessID, observation.Witness.ID().String())
 		w.report.ChangedValues++
 	}
+}
+
+// idOf names a record in a log, without what is private: by a pseudonym where its uid is.
+func (c *Canonicalizer) idOf(record plog.LogRecord) string {
+	id := "unknown"
+	guard(func() bool {
+		switch uid, witnessID := semconv.Text(record.Attributes(), semconv.LogRecordUID), semconv.Text(record.Attributes(), semconv.WitnessID); {
+		case isEvidence(semconv.LogRecordUID, uid):
+			id = uid
+		case uid != "":
+			id = privacy.Pseudonym(c.key, uid)
+		case isEvidence(semconv.WitnessID, witnessID):
+			id = witnessID
+		default:
+			event := "event"
+			if _, ours := semconv.LookupEvent(record.EventName()); ours {
+				event = record.EventName()
+			}
+			id = event + " at " + record.Timestamp().AsTime().Format(time.RFC3339Nano)
+		}
+		return true
+	})
+	return id
 }
 
 // place tells processes of different hosts and containers apart.

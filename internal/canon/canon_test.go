@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
@@ -388,7 +389,56 @@ func TestLimits(t *testing.T) {
 	t.Run("resource", func(t *testing.T) {
 		c := newCanonicalizer(t, nil)
 		logs, _ := single(t, semconv.EventCall, many, nil)
-		assert.Equal(t, Report{Records: 1, DroppedRecords: 1}, c.Logs(logs))
+		assert.Equal(t, Report{Records: 1, DroppedRecords: 1, DroppedIDs: []string{"runtime.call at 1970-01-01T00:00:00Z"}}, c.Logs(logs))
+		assert.Zero(t, logs.LogRecordCount())
+	})
+}
+
+// TestFailClosed has a rule that panics: its record is dropped, counted and named, and loses no neighbour.
+func TestFailClosed(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		event      string
+		attributes map[string]any
+		want       string
+	}{
+		{"uid", semconv.EventCall, map[string]any{semconv.LogRecordUID: "export-1234:5678"}, "export-1234:5678"},
+		{"uid with a path", semconv.EventCall, map[string]any{semconv.LogRecordUID: "/home/alice/x:1"}, "h:16a818b927d84e60"},
+		{"uid that is too long", semconv.EventCall, map[string]any{semconv.LogRecordUID: strings.Repeat("a", MaxBytes)}, "h:f11b259d34789748"},
+		{"uid of another type", semconv.EventCall, map[string]any{semconv.LogRecordUID: int64(140498967885099)}, "runtime.call at 2026-11-22T10:00:00Z"},
+		{"observation", semconv.EventObservation, map[string]any{semconv.WitnessID: strings.Repeat("ab", 32)}, strings.Repeat("ab", 32)},
+		{"no observation", semconv.EventObservation, map[string]any{semconv.WitnessID: "hunter2"}, "runtime.observation at 2026-11-22T10:00:00Z"},
+		{"another event", "the password is hunter2", nil, "event at 2026-11-22T10:00:00Z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			canonicalizer := newCanonicalizer(t, nil)
+			canonicalizer.fail = func(record plog.LogRecord) {
+				if record.SeverityText() == "fail" {
+					record.Attributes().PutStr("half", "done")
+					panic("the password is hunter2")
+				}
+			}
+			logs, record := single(t, c.event, nil, c.attributes)
+			record.SetTimestamp(pcommon.NewTimestampFromTime(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)))
+			record.SetSeverityText("fail")
+			good := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().AppendEmpty()
+			good.SetEventName(semconv.EventExit)
+			report := canonicalizer.Logs(logs)
+			assert.Equal(t, Report{Records: 2, DroppedRecords: 1, DroppedIDs: []string{c.want}}, report)
+			require.Equal(t, 1, logs.LogRecordCount())
+			assert.Equal(t, semconv.EventExit, logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).EventName())
+		})
+	}
+	t.Run("many", func(t *testing.T) {
+		canonicalizer := newCanonicalizer(t, nil)
+		canonicalizer.fail = func(plog.LogRecord) { panic(1) }
+		logs, _ := single(t, semconv.EventCall, nil, nil)
+		for range 100 {
+			logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().AppendEmpty()
+		}
+		report := canonicalizer.Logs(logs)
+		assert.Equal(t, 101, report.DroppedRecords)
+		assert.Len(t, report.DroppedIDs, maxDroppedIDs)
 		assert.Zero(t, logs.LogRecordCount())
 	})
 }

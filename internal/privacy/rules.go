@@ -183,7 +183,7 @@ var rules = []rule{
 	// Names that mean something only for a moment or inside one process.
 	{use: inText | inName, hints: hintsOf("/tmp/", "/dev/shm/", "/run/shm/", "/var/folders/"), pattern: re(`(?:/private)?(?:(?:/var|/usr)?/tmp/|/dev/shm/|/run/shm/|/var/folders/)` + name + `(?:/(?:` + name + `)?)*`), with: Temp},
 	{use: inText | inName, hints: hintsOf(`temp\`, `tmp\`, "temp/", "tmp/"), fold: true, pattern: re(`(?i)\b[a-z]:[\\/](?:[^\s"'<>:;,)]*[\\/])?te?mp[\\/][^\s"'<>:;,)]+|(` + User + `[\\/]+appdata[\\/]+local)[\\/]+temp[\\/][^\s"'<>:;,)]+`), with: "${1}" + Temp},
-	{use: inText | inName, hints: hintsOf("memfd:"), pattern: re(`/?memfd:(?:[^\n"'<>]*? \(deleted\)|[^\s"'<>:;,)]+)`), with: Memfd},
+	{use: inText | inName, hints: hintsOf("memfd:"), pattern: re(`/?memfd:(?:[^\n"'<>:]*? \(deleted\)|[^\s"'<>;,)]+)`), with: Memfd},
 
 	// Pods and containers.
 	{use: always, hints: hintsOf("pod"), pattern: re(`(\bpods?[/-]?|-pod)(?:` + uuid + `|[0-9a-f]{32}\b)`), with: "${1}" + UID},

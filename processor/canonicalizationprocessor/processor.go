@@ -70,7 +70,7 @@ func (p *canonicalization) logs(ctx context.Context, logs plog.Logs) (plog.Logs,
 	p.telemetry.CanonicalizationProcessorChangedValues.Add(ctx, int64(report.ChangedValues))
 	if report.DroppedRecords > 0 {
 		p.logger.Warn("records were dropped: over a limit, or not to be made canonical",
-			zap.Int("dropped", report.DroppedRecords), zap.Int("of", report.Records))
+			zap.Int("dropped", report.DroppedRecords), zap.Int("of", report.Records), zap.Strings("ids", report.DroppedIDs))
 	}
 	if logs.LogRecordCount() == 0 {
 		return logs, processorhelper.ErrSkipProcessingData

@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/collector/processor/processortest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/canon"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
@@ -80,6 +82,8 @@ func TestLogs(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
 	sink := new(consumertest.LogsSink)
 	set := metadatatest.NewSettings(telemetry)
+	core, log := observer.New(zap.InfoLevel)
+	set.Logger = zap.New(core)
 	p, err := NewFactory().CreateLogs(t.Context(), set, NewFactory().CreateDefaultConfig(), sink)
 	require.NoError(t, err)
 	assert.True(t, p.Capabilities().MutatesData)
@@ -102,8 +106,12 @@ func TestLogs(t *testing.T) {
 	tooLarge := event(t)
 	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(strings.Repeat("a", 10))
 	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().PutStr("unknown", strings.Repeat("a", canon.MaxBytes))
+	tooLarge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().PutStr(semconv.LogRecordUID, "export-1234:5678")
 	require.NoError(t, p.ConsumeLogs(t.Context(), tooLarge))
 	assert.Len(t, sink.AllLogs(), 2, "nothing is left to hand on")
+	dropped := log.FilterMessageSnippet("records were dropped").All()
+	require.Len(t, dropped, 1)
+	assert.Equal(t, []any{"export-1234:5678"}, dropped[0].ContextMap()["ids"])
 
 	metadatatest.AssertEqualCanonicalizationProcessorRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 3}}, ignore)
 	metadatatest.AssertEqualCanonicalizationProcessorDroppedRecords(t, telemetry, []metricdata.DataPoint[int64]{{Value: 1}}, ignore)
