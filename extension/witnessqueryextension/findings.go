@@ -217,6 +217,7 @@ func (a *api) putFinding(c *call) (answer, error) {
 	if err := finding.Validate(&f); err != nil {
 		return answer{}, badRequest(err.Error())
 	}
+	finding.Scrub(&f)
 	created, err := a.store.PutFinding(c.Context(), c.principal, f)
 	if err != nil {
 		return answer{}, err

@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
 
@@ -142,6 +143,7 @@ func (p *parser) add(item string, f witness.Finding) {
 		return
 	}
 	p.seen[f.ID] = true
+	Scrub(&f)
 	p.each(f, nil)
 }
 
@@ -344,9 +346,10 @@ func typeName(kind string) string {
 	}
 }
 
-// short bounds the name of a member that somebody made up.
+// short bounds and scrubs the name of a member that somebody made up.
 func short(name string) string {
 	const most = 64
+	name = privacy.Text(name)
 	if len(name) > most {
 		return strings.ToValidUTF8(name[:most], "") + "..."
 	}

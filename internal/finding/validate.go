@@ -24,13 +24,16 @@ const (
 	MaxPackages    = 20000 // of an advisory
 )
 
-// ValidateID checks a finding id: valid UTF-8 without control characters, not empty, at most MaxID bytes. Anything else,
-// slashes included, is allowed.
+// ValidateID checks a finding id: valid UTF-8 without control characters, not empty, at most MaxID bytes, no private data.
+// Anything else, slashes included, is allowed.
 func ValidateID(id string) error {
 	if id == "" {
 		return errors.New("is empty")
 	}
-	return validText(id, MaxID)
+	if err := validText(id, MaxID); err != nil {
+		return err
+	}
+	return checkPrivate(id)
 }
 
 func validText(s string, most int) error {
@@ -49,8 +52,8 @@ func validText(s string, most int) error {
 }
 
 // Validate checks a finding: its id, the bounds of everything, that the component is a purl without version, that
-// ranges can be read where the versions of its ecosystem can be compared, and that symbols have what their language
-// needs. The error is a *FieldError, which names the member at fault and repeats no value.
+// ranges can be read where the versions of its ecosystem can be compared, that symbols have what their language needs, and
+// that nothing that names something is private. The error is a *FieldError, which names the member at fault and repeats no value.
 func Validate(f *witness.Finding) error {
 	if err := validate(f); err != nil {
 		return err
@@ -112,6 +115,9 @@ func validate(f *witness.Finding) *FieldError {
 		if p.version != "" {
 			return fieldError(errors.New("has a version; a component is named without one"), "component")
 		}
+		if err := checkPrivatePURL(f.Component); err != nil {
+			return fieldError(err, "component")
+		}
 	}
 	if err := validateVersions(f, schemeOf(p.kind, p.path)); err != nil {
 		return err
@@ -123,6 +129,9 @@ func validate(f *witness.Finding) *FieldError {
 			{"language", s.Language}, {"package", s.Package}, {"member", s.Member}, {"source", s.Source},
 		} {
 			if err := validText(text.value, MaxText); err != nil {
+				return fieldError(err, "symbols[%d].%s", i, text.field)
+			}
+			if err := checkPrivate(text.value); err != nil {
 				return fieldError(err, "symbols[%d].%s", i, text.field)
 			}
 		}
@@ -143,6 +152,11 @@ func validate(f *witness.Finding) *FieldError {
 			{"namespace", o.Namespace}, {"controller", o.Controller}, {"container", o.Container},
 		} {
 			if err := validText(text.value, MaxText); err != nil {
+				return fieldError(err, "occurrences[%d].%s", i, text.field)
+			}
+		}
+		for _, text := range []struct{ field, value string }{{"imageDigest", o.ImageDigest}, {"version", o.Version}} {
+			if err := checkPrivate(text.value); err != nil {
 				return fieldError(err, "occurrences[%d].%s", i, text.field)
 			}
 		}
@@ -168,6 +182,9 @@ func validateVersions(f *witness.Finding, s *scheme) *FieldError {
 		if err := validText(version, MaxText); err != nil {
 			return fieldError(err, "versions[%d]", i)
 		}
+		if err := checkPrivate(version); err != nil {
+			return fieldError(err, "versions[%d]", i)
+		}
 	}
 	for i := range f.Affected {
 		r := &f.Affected[i]
@@ -178,6 +195,9 @@ func validateVersions(f *witness.Finding, s *scheme) *FieldError {
 			{"introduced", r.Introduced}, {"fixed", r.Fixed}, {"lastAffected", r.LastAffected},
 		} {
 			if err := validText(bound.value, MaxText); err != nil {
+				return fieldError(err, "affected[%d].%s", i, bound.field)
+			}
+			if err := checkPrivate(bound.value); err != nil {
 				return fieldError(err, "affected[%d].%s", i, bound.field)
 			}
 			if bound.value == "" || bound.value == "0" || s == nil || commit.MatchString(bound.value) {

@@ -9,11 +9,12 @@ import (
 type use uint8
 
 const (
-	inText use = 1 << iota // free text
-	inName                 // names, versions, tags
-	inPath                 // paths
-	inFact                 // build-ids, purls: nothing is replaced, they go as they are or not at all
-	always = inText | inName | inPath | inFact
+	inText  use = 1 << iota // free text
+	inName                  // names, versions, tags
+	inPath                  // paths
+	inProse                 // texts for people that speak of software: nothing that a word and a colon say
+	inFact                  // build-ids, purls: nothing is replaced, they go as they are or not at all
+	always  = inText | inName | inPath | inProse | inFact
 )
 
 // A rule replaces what it matches. It is only tried where one of its hints is in the text: in lower case when fold is set.
@@ -129,23 +130,24 @@ var rules = []rule{
 	{use: always, hints: hintsOf("-----BEGIN"), pattern: re(`-----BEGIN [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE)[A-Z ]{0,10}-----(?:[^-]|-[^-])*(?:-----END [A-Z0-9 ]{0,50}-----)?`), with: Secret},
 	{use: always, hints: hintsOf("eyJ"), pattern: re(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*`), with: Secret},
 	{use: always, hints: tokenHints, pattern: tokens, with: Secret},
-	{use: inText | inName, hints: hintsOf("bot"), pattern: re(`\bbot\d{8,10}:[A-Za-z0-9_-]{30,}|\b\d{8,10}:AA[A-Za-z0-9_-]{32,}`), with: Secret},
+	{use: inText | inName | inProse, hints: hintsOf("bot"), pattern: re(`\bbot\d{8,10}:[A-Za-z0-9_-]{30,}|\b\d{8,10}:AA[A-Za-z0-9_-]{32,}`), with: Secret},
 	{use: inText, hints: hintsOf("sig="), pattern: re(`([?&;]sig=)[A-Za-z0-9%+/=_-]{16,}`), with: "${1}" + Secret},
 
 	// Credentials in URLs and connection strings.
 	{use: always, hints: hintsOf("://"), pattern: re(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?:[^\s/:@"'<>]*:\d*[^\d/\s@"'<>][^\s@"'<>]*(?:@[^\s/@"'<>.]+)*|[^\s/"'<>]+)@`), with: "${1}" + Secret + "@"},
-	{use: inText | inName, hints: hintsOf("@"), pattern: re(`((?:^|[\s"'=(])[\w.%+-]+:)[^\s/:@"'<>][^\s/@"'<>]*(@(?:(?:tcp|unix|udp)\(|localhost\b|\[|` + Net + `|[A-Za-z0-9.-]+:\d|[A-Za-z0-9.-]+/))`), with: "${1}" + Secret + "${2}", unless: isDigestReference},
+	{use: inText | inName | inProse, hints: hintsOf("@"), pattern: re(`((?:^|[\s"'=(])[\w.%+-]+:)[^\s/:@"'<>][^\s/@"'<>]*(@(?:(?:tcp|unix|udp)\(|localhost\b|\[|` + Net + `|[A-Za-z0-9.-]+:\d|[A-Za-z0-9.-]+/))`), with: "${1}" + Secret + "${2}", unless: isDigestReference},
 
 	// Headers.
 	{use: inText | inName, hints: hintsOf("authorization"), fold: true, pattern: re(`(?i)(\b(?:proxy-)?authorization\\*["']?\s?[:=]\s*\\*["']?(?:(?:bearer|basic|digest|token|negotiate|apikey|aws4-hmac-sha256)\s+)?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret, unless: isScheme},
-	{use: inText | inName, hints: hintsOf("bearer ", "basic "), fold: true, pattern: re(`(?i)\b(bearer|basic) +[A-Za-z0-9+/._~=-]{6,}`), with: "${1} " + Secret},
+	{use: inText | inName | inProse, hints: hintsOf("bearer ", "basic "), fold: true, pattern: re(`(?i)\b(bearer|basic) +[A-Za-z0-9+/._~=-]{6,}`), with: "${1} " + Secret, unless: endsInWord},
 	{use: inText | inName, hints: hintsOf("cookie"), fold: true, pattern: re(`(?i)(\b(?:set-)?cookie\\*["']?\s?:\s*\\*["']?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret},
 
 	// Keys with values.
 	{use: always, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:` + key + `|` + upperKey + `)\\*["']?\s{0,3}(?:=>?|:=|->)\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
-	{use: inText | inName, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `(?:\\*["']\s?:\s{0,3}|\s?:\s{1,3}))` + value), with: "${1}" + Secret, unless: isCount},
+	{use: inText | inName, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\s?:\s{1,3})` + value), with: "${1}" + Secret, unless: isCount},
+	{use: inText | inName | inProse, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\\*["']\s?:\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
 	{use: inText, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"',;{(\[/-])(?:[a-z0-9]+[_-])*(?:[a-z0-9]*(?:password|passwd|passphrase|passcode|secret)|pwd|pass|(?:api|access|secret)[_-]?key|(?:access|auth|api)[_-]?token):)(?:` + quoted + `|[^\s:/"'<>&;,|)}\]][^\s"'&;,|<>)}\]]*)`), with: "${1}" + Secret},
-	{use: inText | inName | inPath, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), with: "${1}" + Secret},
+	{use: inText | inName | inProse | inPath, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), with: "${1}" + Secret},
 	{use: inText | inName, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"'\[,(])--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}(?:\s+|\\*["']\s*,\s*))` + word), with: "${1}" + Secret},
 	{use: inText, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(<[a-z_.:-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)[a-z0-9_.-]*(?:\s[^<>]*)?>)[^<]+(</)`), with: "${1}" + Secret + "${2}"},
 	{use: inText, hints: hintsOf("identified by", "password '", `password "`, "login "), fold: true, pattern: re(`(?i)(\b(?:identified\s+by|password)\s+)(?:'[^'<]*'?|"[^"<]*"?)`), with: "${1}" + Secret},
@@ -167,29 +169,29 @@ var rules = []rule{
 	{use: inText, hints: hintsOf(" -u", " --user", " --proxy-user"), pattern: re(`(\s(?:-u|--user|--proxy-user|-U)[ =]?)(?:'[^':<]+:[^'<]*'?|"[^":<]+:[^"<]*"?|[^\s:<"']+:[^\s<]+)`), with: "${1}" + Secret},
 
 	// People and places.
-	{use: inText | inName | inPath, hints: hintsOf("@", "%40"), pattern: re(`(?:[A-Za-z0-9._%+\x{80}-\x{10ffff}-]+|"[^"\s<>]+")(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), with: Mail, unless: isVersioned},
+	{use: inText | inName | inProse | inPath, hints: hintsOf("@", "%40"), pattern: re(`(?:[A-Za-z0-9._%+\x{80}-\x{10ffff}-]+|"[^"\s<>]+")(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), with: Mail, unless: isVersioned},
 	{use: inText, hints: hintsOf("USER=", "LOGNAME=", "USERNAME="), pattern: re(`((?:^|[^A-Za-z0-9])(?:SUDO_)?(?:USER|LOGNAME|USERNAME)=)[^\s"'<>&;,?]+`), with: "${1}" + User},
 	{use: inText, hints: hintsOf("HOSTNAME="), pattern: re(`((?:^|[^A-Za-z0-9_])HOSTNAME=)[^\s"'<>&;,?]+`), with: "${1}<host>"},
 	{use: inText, hints: hintsOf("ip-"), pattern: re(`\bip-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`), with: Net},
-	{use: inText | inName, hints: hintsOf("/root"), pattern: re(`(^|[\s"'=:(,])(?:/var)?/root(/|$|[\s"':;,)])`), with: "${1}/home/" + User + "${2}"},
-	{use: inText | inName, hints: hintsOf("/home/", "/Users/", "/media/", "/homes/"), pattern: re(`(/(?:homes?|Users|media)/+)` + name), with: "${1}" + User},
-	{use: inText | inName, hints: hintsOf("mail/", "/cron"), pattern: re(`(/var/(?:spool/)?mail/|/var/spool/cron/(?:(?:crontabs|tabs)/)?)` + name), with: "${1}" + User},
-	{use: inText | inName, hints: hintsOf(`\users\`, "/users/", `\documents and settings\`, `\homes\`), fold: true, pattern: re(`(?i)((?:\b[a-z]:[\\/]+|/(?:mnt/|cygdrive/)?[a-z]/|\\)(?:users|documents and settings|homes)[\\/]+)` + windowsName), with: "${1}" + User + "${end}"},
-	{use: inText | inName, hints: hintsOf("~"), pattern: re(`(^|[\s"'=]|[^:]:)~[A-Za-z_][A-Za-z0-9_.-]*`), with: "${1}~" + User},
+	{use: inText | inName | inProse, hints: hintsOf("/root"), pattern: re(`(^|[\s"'=:(,])(?:/var)?/root(/|$|[\s"':;,)])`), with: "${1}/home/" + User + "${2}"},
+	{use: inText | inName | inProse, hints: hintsOf("/home/", "/Users/", "/media/", "/homes/"), pattern: re(`(/(?:homes?|Users|media)/+)` + name), with: "${1}" + User},
+	{use: inText | inName | inProse, hints: hintsOf("mail/", "/cron"), pattern: re(`(/var/(?:spool/)?mail/|/var/spool/cron/(?:(?:crontabs|tabs)/)?)` + name), with: "${1}" + User},
+	{use: inText | inName | inProse, hints: hintsOf(`\users\`, "/users/", `\documents and settings\`, `\homes\`), fold: true, pattern: re(`(?i)((?:\b[a-z]:[\\/]+|/(?:mnt/|cygdrive/)?[a-z]/|\\)(?:users|documents and settings|homes)[\\/]+)` + windowsName), with: "${1}" + User + "${end}"},
+	{use: inText | inName | inProse, hints: hintsOf("~"), pattern: re(`(^|[\s"'=]|[^:]:)~[A-Za-z_][A-Za-z0-9_.-]*`), with: "${1}~" + User},
 	{use: always, hints: hintsOf("/user/"), pattern: re(`(/run/user/)\d+`), with: "${1}" + UID},
-	{use: inText | inName | inPath, hints: hintsOf("user-", "user@"), pattern: re(`(\buser[-@])\d+(\.(?:slice|service))`), with: "${1}" + UID + "${2}"},
+	{use: inText | inName | inProse | inPath, hints: hintsOf("user-", "user@"), pattern: re(`(\buser[-@])\d+(\.(?:slice|service))`), with: "${1}" + UID + "${2}"},
 	{use: always, hints: hintsOf("/proc/"), pattern: re(`(/proc/)\d+(?:/task/\d+)?`), with: "${1}" + PID},
 
 	// Names that mean something only for a moment or inside one process.
-	{use: inText | inName, hints: hintsOf("/tmp/", "/dev/shm/", "/run/shm/", "/var/folders/"), pattern: re(`(?:/private)?(?:(?:/var|/usr)?/tmp/|/dev/shm/|/run/shm/|/var/folders/)` + name + `(?:/(?:` + name + `)?)*`), with: Temp},
-	{use: inText | inName, hints: hintsOf(`temp\`, `tmp\`, "temp/", "tmp/"), fold: true, pattern: re(`(?i)\b[a-z]:[\\/](?:[^\s"'<>:;,)]*[\\/])?te?mp[\\/][^\s"'<>:;,)]+|(` + User + `[\\/]+appdata[\\/]+local)[\\/]+temp[\\/][^\s"'<>:;,)]+`), with: "${1}" + Temp},
-	{use: inText | inName, hints: hintsOf("memfd:"), pattern: re(`/?memfd:(?:[^\n"'<>:]*? \(deleted\)|[^\s"'<>;,)]+)`), with: Memfd},
+	{use: inText | inName | inProse, hints: hintsOf("/tmp/", "/dev/shm/", "/run/shm/", "/var/folders/"), pattern: re(`(?:/private)?(?:(?:/var|/usr)?/tmp/|/dev/shm/|/run/shm/|/var/folders/)` + name + `(?:/(?:` + name + `)?)*`), with: Temp},
+	{use: inText | inName | inProse, hints: hintsOf(`temp\`, `tmp\`, "temp/", "tmp/"), fold: true, pattern: re(`(?i)\b[a-z]:[\\/](?:[^\s"'<>:;,)]*[\\/])?te?mp[\\/][^\s"'<>:;,)]+|(` + User + `[\\/]+appdata[\\/]+local)[\\/]+temp[\\/][^\s"'<>:;,)]+`), with: "${1}" + Temp},
+	{use: inText | inName | inProse, hints: hintsOf("memfd:"), pattern: re(`/?memfd:(?:[^\n"'<>:]*? \(deleted\)|[^\s"'<>;,)]+)`), with: Memfd},
 
 	// Pods and containers.
 	{use: always, hints: hintsOf("pod"), pattern: re(`(\bpods?[/-]?|-pod)(?:` + uuid + `|[0-9a-f]{32}\b)`), with: "${1}" + UID},
-	{use: inText | inName, hints: hintsOf("pod"), fold: true, pattern: re(`(?i)(\bpod[ _.-]?(?:u?id)?\\*["']?\s?[:=]?\s?\\*["']?)` + uuid), with: "${1}" + UID},
+	{use: inText | inName | inProse, hints: hintsOf("pod"), fold: true, pattern: re(`(?i)(\bpod[ _.-]?(?:u?id)?\\*["']?\s?[:=]?\s?\\*["']?)` + uuid), with: "${1}" + UID},
 	{use: always, hints: hintsOf("docker", "containerd", "cri-o", "crio", "libpod", "cgroup"), pattern: re(`\b((?:cri-containerd|cri-o|docker|crio|crio-conmon|libpod(?:-conmon)?|containerd|cgroup)(?:[-:/]|://))[0-9a-f]{64}\b`), with: "${1}" + ID},
-	{use: inText | inName, hints: hintsOf("container", "sandbox", "/cgroup/", "overlay", "k8s.io/", "moby/", "<uid>/"), fold: true, pattern: re(`(?i)((?:/(?:overlay-)?containers|/sandboxes|/overlay2?|/k8s\.io|/moby|pod<uid>|/cgroup/[^\s"'<>]{1,128})/|\b(?:container|sandbox)[ _.-]?(?:id)?\\*["']?\s?[:=]?\s?\\*["']?)(?:[0-9a-f]{64}|[0-9a-f]{12})\b`), with: "${1}" + ID},
+	{use: inText | inName | inProse, hints: hintsOf("container", "sandbox", "/cgroup/", "overlay", "k8s.io/", "moby/", "<uid>/"), fold: true, pattern: re(`(?i)((?:/(?:overlay-)?containers|/sandboxes|/overlay2?|/k8s\.io|/moby|pod<uid>|/cgroup/[^\s"'<>]{1,128})/|\b(?:container|sandbox)[ _.-]?(?:id)?\\*["']?\s?[:=]?\s?\\*["']?)(?:[0-9a-f]{64}|[0-9a-f]{12})\b`), with: "${1}" + ID},
 }
 
 // isScheme reports whether match is a header without more than the name of a scheme.
@@ -199,6 +201,16 @@ func isScheme(match string) bool {
 		return true
 	}
 	return false
+}
+
+// endsInWord reports whether match ends in a word of lower-case letters, the first aside: basic authentication.
+func endsInWord(match string) bool {
+	for i, c := range []byte(match[strings.LastIndexByte(match, ' ')+1:]) {
+		if i > 0 && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 // isDigestReference reports whether match ends in what goes before a digest: image:tag@sha256:.

@@ -37,6 +37,10 @@ func Text(s string) string { return scrub(s, inText) }
 // Name does the same to a name, version or tag, where numbers with dots are no IP addresses, but those with colons are. Name(Name(s)) == Name(s).
 func Name(s string) string { return scrub(s, inName) }
 
+// Prose does the same to a line that speaks of software, as the title of an advisory does: versions are no IP addresses, and
+// "token: verify it" names no token. Prose(Prose(s)) == Prose(s).
+func Prose(s string) string { return scrub(s, inProse) }
+
 // Arguments is Text for the arguments of one command, in place: what follows a flag that takes a secret is one.
 func Arguments(arguments []string) {
 	tool := ""

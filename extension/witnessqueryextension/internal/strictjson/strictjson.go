@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 )
 
 // Error says what is wrong with a document, and where.
@@ -219,9 +221,10 @@ func memberOf(t reflect.Type, name string) (reflect.Type, bool) {
 	return nil, false
 }
 
-// Quote shortens a name that somebody else chose to what fits in a message.
+// Quote shortens and scrubs a name that somebody else chose, to what fits in a message.
 func Quote(name string) string {
 	const most = 64
+	name = privacy.Text(name)
 	if len(name) > most {
 		cut := most
 		for cut > 0 && !utf8.RuneStart(name[cut]) {
