@@ -60,8 +60,9 @@ func (e *storageExtension) Start(ctx context.Context, _ component.Host) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("embedded::directory: %s: %w", databaseFile, err), e.Shutdown(ctx))
 	}
-	e.storage = database
-	if err := e.measure(database); err != nil {
+	written := newChecked(database)
+	e.storage = written
+	if err := e.measure(written); err != nil {
 		return errors.Join(err, e.Shutdown(ctx))
 	}
 	opening := database.Opening()
@@ -77,12 +78,12 @@ func (e *storageExtension) Start(ctx context.Context, _ component.Host) error {
 }
 
 // measure has the metrics read from the database.
-func (e *storageExtension) measure(database *sqlite.Storage) error {
+func (e *storageExtension) measure(database *checked) error {
 	var err error
 	if e.telemetry, err = metadata.NewTelemetryBuilder(e.settings); err != nil {
 		return err
 	}
-	count := func(value func(sqlite.Stats) uint64, options ...metric.ObserveOption) metric.Int64Callback {
+	counter := func(value func(sqlite.Stats) uint64, options ...metric.ObserveOption) metric.Int64Callback {
 		return func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(int64(value(database.Stats())), options...) //nolint:gosec // a count
 			return nil
@@ -95,20 +96,26 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 		return metric.WithAttributes(attribute.String("outcome", value))
 	}
 	return errors.Join(
-		e.telemetry.RegisterWitnessStorageStoredObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Stored })),
-		e.telemetry.RegisterWitnessStorageDuplicateObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Duplicates })),
+		e.telemetry.RegisterWitnessStorageStoredObservationsCallback(counter(func(s sqlite.Stats) uint64 { return s.Stored })),
+		e.telemetry.RegisterWitnessStorageDuplicateObservationsCallback(counter(func(s sqlite.Stats) uint64 { return s.Duplicates })),
 		e.telemetry.RegisterWitnessStorageRefusedObservationsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
 			return errors.Join(
-				count(func(s sqlite.Stats) uint64 { return s.RefusedAhead }, reason("ahead"))(ctx, observer),
-				count(func(s sqlite.Stats) uint64 { return s.RefusedBehind }, reason("behind"))(ctx, observer),
-				count(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
+				counter(func(s sqlite.Stats) uint64 { return s.RefusedAhead }, reason("ahead"))(ctx, observer),
+				counter(func(s sqlite.Stats) uint64 { return s.RefusedBehind }, reason("behind"))(ctx, observer),
+				counter(func(s sqlite.Stats) uint64 { return s.RefusedMalformed }, reason("malformed"))(ctx, observer),
 			)
 		}),
-		e.telemetry.RegisterWitnessStorageUncomparedObservationsCallback(count(func(s sqlite.Stats) uint64 { return s.Uncompared })),
+		e.telemetry.RegisterWitnessStorageUncanonicalValuesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+			for of, value := range database.uncanonical() {
+				observer.Observe(value, metric.WithAttributes(attribute.String("of", of)))
+			}
+			return nil
+		}),
+		e.telemetry.RegisterWitnessStorageUncomparedObservationsCallback(counter(func(s sqlite.Stats) uint64 { return s.Uncompared })),
 		e.telemetry.RegisterWitnessStorageBackupsCallback(func(ctx context.Context, observer metric.Int64Observer) error {
 			return errors.Join(
-				count(func(s sqlite.Stats) uint64 { return s.Backups }, outcome("done"))(ctx, observer),
-				count(func(s sqlite.Stats) uint64 { return s.FailedBackups }, outcome("failed"))(ctx, observer),
+				counter(func(s sqlite.Stats) uint64 { return s.Backups }, outcome("done"))(ctx, observer),
+				counter(func(s sqlite.Stats) uint64 { return s.FailedBackups }, outcome("failed"))(ctx, observer),
 			)
 		}),
 		e.telemetry.RegisterWitnessStorageSetAsideCallback(func(_ context.Context, observer metric.Int64Observer) error {
@@ -119,9 +126,9 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 			observer.Observe(int64(database.Opening().Unchecked))
 			return nil
 		}),
-		e.telemetry.RegisterWitnessStorageRolledRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Rolled })),
-		e.telemetry.RegisterWitnessStorageDeletedRowsCallback(count(func(s sqlite.Stats) uint64 { return s.Deleted })),
-		e.telemetry.RegisterWitnessStorageFailedRoundsCallback(count(func(s sqlite.Stats) uint64 { return s.FailedRounds })),
+		e.telemetry.RegisterWitnessStorageRolledRowsCallback(counter(func(s sqlite.Stats) uint64 { return s.Rolled })),
+		e.telemetry.RegisterWitnessStorageDeletedRowsCallback(counter(func(s sqlite.Stats) uint64 { return s.Deleted })),
+		e.telemetry.RegisterWitnessStorageFailedRoundsCallback(counter(func(s sqlite.Stats) uint64 { return s.FailedRounds })),
 		e.telemetry.RegisterWitnessStorageCoverageRowsCallback(func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(int64(database.Stats().CoverageRows))
 			return nil
@@ -136,9 +143,9 @@ func (e *storageExtension) measure(database *sqlite.Storage) error {
 			}
 			return nil
 		}),
-		e.telemetry.RegisterWitnessStorageCacheResetsCallback(count(func(s sqlite.Stats) uint64 { return s.Emptied })),
-		e.telemetry.RegisterWitnessStorageCommitsCallback(count(func(s sqlite.Stats) uint64 { return s.Commits })),
-		e.telemetry.RegisterWitnessStorageCallsCallback(count(func(s sqlite.Stats) uint64 { return s.Calls })),
+		e.telemetry.RegisterWitnessStorageCacheResetsCallback(counter(func(s sqlite.Stats) uint64 { return s.Emptied })),
+		e.telemetry.RegisterWitnessStorageCommitsCallback(counter(func(s sqlite.Stats) uint64 { return s.Commits })),
+		e.telemetry.RegisterWitnessStorageCallsCallback(counter(func(s sqlite.Stats) uint64 { return s.Calls })),
 		e.telemetry.RegisterWitnessStorageSizeCallback(func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(database.Size())
 			return nil

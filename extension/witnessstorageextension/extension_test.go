@@ -158,6 +158,46 @@ func TestEmbedded(t *testing.T) {
 	assert.Positive(t, size.Data.(metricdata.Gauge[int64]).DataPoints[0].Value)
 }
 
+// TestWhatIsNotCanonicalIsCounted writes what no way in would let pass, as if they were left out.
+func TestWhatIsNotCanonicalIsCounted(t *testing.T) {
+	telemetry := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, telemetry.Shutdown(context.Background())) })
+	database := start(t, metadatatest.NewSettings(telemetry), in(t.TempDir()))
+	counted := func(observations, coverage, containment, findings int64) {
+		t.Helper()
+		point := func(of string, value int64) metricdata.DataPoint[int64] {
+			return metricdata.DataPoint[int64]{Value: value, Attributes: attribute.NewSet(attribute.String("of", of))}
+		}
+		metadatatest.AssertEqualWitnessStorageUncanonicalValues(t, telemetry, []metricdata.DataPoint[int64]{
+			point("observation", observations), point("coverage", coverage), point("containment", containment), point("finding", findings),
+		}, metricdatatest.IgnoreTimestamp())
+	}
+	write := func(path, text string) {
+		o := observed(1, time.Now())
+		o.Witness.Frame.Module.Path, o.Instance.Host = path, text
+		o.ID = o.Witness.ID()
+		_, err := database.WriteObservations(t.Context(), storage.Batch{Observations: []witness.Observation{o}})
+		require.NoError(t, err)
+		require.NoError(t, database.WriteCoverage(t.Context(), storage.Principal{}, []witness.Coverage{{
+			Source: "a/1/x", Start: o.WindowStart, End: o.WindowEnd, StatusTarget: "probe", StatusState: witness.StateRefused, StatusReason: text,
+		}}))
+		_, err = database.WriteContainment(t.Context(), storage.Principal{}, []witness.Containment{{
+			Workload: witness.Workload{Container: "app"}, Executable: witness.Module{Path: path}, Origin: witness.OriginWorkload,
+			Signals: []witness.Signal{{Name: witness.SignalSeccomp, Values: []string{"filter"}, Source: witness.SourceProc, Assurance: witness.Measured, ObservedAt: o.WindowStart}},
+		}})
+		require.NoError(t, err)
+		_, err = database.PutFinding(t.Context(), storage.Principal{}, witness.Finding{ID: "CVE-1", Title: text})
+		require.NoError(t, err)
+		require.NoError(t, database.ReplaceFindings(t.Context(), storage.Principal{}, "all", []witness.Finding{{ID: "CVE-2", Occurrences: []witness.Occurrence{{Scanner: text}}}}))
+	}
+	write("/usr/bin/app", "node-1")
+	counted(0, 0, 0, 0)
+	write("/home/alice/app", "token=hunter2")
+	counted(2, 1, 1, 2)
+	write("/home/<user>/app", "token=<secret>")
+	counted(2, 1, 1, 2)
+}
+
 func TestADamagedDatabaseIsReported(t *testing.T) {
 	config := in(t.TempDir())
 	path := filepath.Join(config.Embedded.Directory, databaseFile)

@@ -3,6 +3,7 @@ package finding
 import (
 	"errors"
 	"net/url"
+	"slices"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 	"github.com/otelcol-witness/otelcol-witness/witness"
@@ -29,6 +30,53 @@ func checkPrivatePURL(text string) error {
 		return errPrivate
 	}
 	return checkPrivate(plain)
+}
+
+// Private counts the values of a finding that Validate would have refused for that, and Scrub changed.
+func Private(f *witness.Finding) (n int) {
+	count := func(err error) {
+		if err != nil {
+			n++
+		}
+	}
+	count(checkPrivate(f.ID))
+	for _, alias := range f.Aliases {
+		count(checkPrivate(alias))
+	}
+	count(checkPrivatePURL(f.Component))
+	for _, version := range f.Versions {
+		count(checkPrivate(version))
+	}
+	for i := range f.Affected {
+		r := &f.Affected[i]
+		count(checkPrivate(r.Introduced))
+		count(checkPrivate(r.Fixed))
+		count(checkPrivate(r.LastAffected))
+	}
+	for i := range f.Symbols {
+		s := &f.Symbols[i]
+		for _, text := range []string{s.Language, s.Package, s.Member, s.Source} {
+			count(checkPrivate(text))
+		}
+	}
+	clean := *f
+	clean.Occurrences = slices.Clone(f.Occurrences)
+	Scrub(&clean)
+	if clean.Title != f.Title {
+		n++
+	}
+	if clean.Severity != f.Severity {
+		n++
+	}
+	for i := range f.Occurrences {
+		o := &f.Occurrences[i]
+		count(checkPrivate(o.ImageDigest))
+		count(checkPrivate(o.Version))
+		if *o != clean.Occurrences[i] {
+			n++
+		}
+	}
+	return n
 }
 
 // Scrub takes private data out of the texts of a finding that name nothing. Validate refuses it in all others.

@@ -43,6 +43,7 @@ type TelemetryBuilder struct {
 	WitnessStorageSetAside               metric.Int64ObservableGauge
 	WitnessStorageSize                   metric.Int64ObservableGauge
 	WitnessStorageStoredObservations     metric.Int64ObservableCounter
+	WitnessStorageUncanonicalValues      metric.Int64ObservableCounter
 	WitnessStorageUncheckedTables        metric.Int64ObservableGauge
 	WitnessStorageUncomparedObservations metric.Int64ObservableCounter
 }
@@ -283,6 +284,21 @@ func (builder *TelemetryBuilder) RegisterWitnessStorageStoredObservationsCallbac
 	return nil
 }
 
+// RegisterWitnessStorageUncanonicalValuesCallback sets callback for observable WitnessStorageUncanonicalValues metric.
+func (builder *TelemetryBuilder) RegisterWitnessStorageUncanonicalValuesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.WitnessStorageUncanonicalValues, obs: o})
+		return nil
+	}, builder.WitnessStorageUncanonicalValues)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterWitnessStorageUncheckedTablesCallback sets callback for observable WitnessStorageUncheckedTables metric.
 func (builder *TelemetryBuilder) RegisterWitnessStorageUncheckedTablesCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -429,6 +445,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_witness_storage_stored_observations",
 		metric.WithDescription("Observations that were new and are stored. [Alpha]"),
 		metric.WithUnit("{observation}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.WitnessStorageUncanonicalValues, err = builder.meter.Int64ObservableCounter(
+		"otelcol_witness_storage_uncanonical_values",
+		metric.WithDescription("Values that were stored as they came although canonicalization would have changed them or taken them out. Not 0: something comes in around it. [Alpha]"),
+		metric.WithUnit("{value}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.WitnessStorageUncheckedTables, err = builder.meter.Int64ObservableGauge(
