@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -205,15 +207,19 @@ func plant(m protoreflect.Message, n *int) {
 
 func TestNoCanaryLeaves(t *testing.T) {
 	lines := plantedCapture(t)
+	addresses := capturedAddresses(t)
+	require.Greater(t, len(addresses), 50)
 	for name, test := range map[string]struct {
-		config  string
-		private []string
+		config    string
+		private   []string
+		arguments bool // are kept: of them, only addresses are private
 	}{
-		"identities kept":       {"yaml:processors::canonicalization::identities: keep", nil},
-		"identities hashed":     {"yaml:processors::canonicalization::identities: hmac", identities},
-		"arguments scrubbed":    {"yaml:{processors: {canonicalization: {arguments: scrub, allow: [unknown]}}, receivers: {tetragon: {include_arguments: true, include_raw: true}}}", nil},
-		"identities left out":   {"yaml:processors::canonicalization::identities: drop", identities},
-		"a gateway without key": {"yaml:processors::canonicalization: {identities: hmac, hmac_key_file: ''}", identities},
+		"identities kept":       {config: "yaml:processors::canonicalization::identities: keep"},
+		"identities hashed":     {config: "yaml:processors::canonicalization::identities: hmac", private: identities},
+		"arguments scrubbed":    {config: "yaml:{processors: {canonicalization: {arguments: scrub, allow: [unknown]}}, receivers: {tetragon: {include_arguments: true, include_raw: true}}}"},
+		"arguments kept":        {config: "yaml:{processors: {canonicalization: {arguments: keep}}, receivers: {tetragon: {include_arguments: true, include_raw: true}}}", arguments: true},
+		"identities left out":   {config: "yaml:processors::canonicalization::identities: drop", private: identities},
+		"a gateway without key": {config: "yaml:processors::canonicalization: {identities: hmac, hmac_key_file: ''}", private: identities},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -244,10 +250,16 @@ func TestNoCanaryLeaves(t *testing.T) {
 			}
 			metrics := c.metrics()
 			require.Contains(t, metrics, "canonicalization")
-			private := append(slices.Clone(test.private), garbageTexts...)
+			private := append(slices.Clone(test.private), addresses...)
 			for _, p := range planted {
-				private = append(private, p.gone)
+				if !test.arguments || isAddress.MatchString(p.gone) {
+					private = append(private, p.gone)
+				}
 			}
+			if !test.arguments {
+				private = append(private, garbageTexts...)
+			}
+			assertUncanonical(t, metrics, false)
 			assertNone(t, "the API", answers.Bytes(), private)
 			assertNone(t, "the metrics", []byte(metrics), private)
 			files := 0
@@ -277,6 +289,53 @@ func TestNoCanaryLeaves(t *testing.T) {
 	}
 }
 
+// isAddress tells the canaries that are addresses.
+var isAddress = regexp.MustCompile(`^(?:[0-9a-f]{12}|[0-9a-f]{16}|-?[0-9]{10,20})$`)
+
+// capturedAddresses are those that the capture really holds, wherever: of stacks, socket cookies, a size that is a stack
+// pointer. In decimal, as Tetragon writes them, and in hex.
+func capturedAddresses(t *testing.T) (found []string) {
+	number := regexp.MustCompile(`[0-9]{14,20}`)
+	seen := map[string]bool{}
+	for _, line := range capture(t) {
+		for _, text := range number.FindAllString(line, -1) {
+			v, err := strconv.ParseUint(text, 10, 64)
+			if err == nil && !seen[text] && (v >= 0xff00<<48 || v >= 0x5500<<32 && v < 1<<47) {
+				seen[text] = true
+				found = append(found, text, strconv.FormatUint(v, 16))
+			}
+		}
+	}
+	return found
+}
+
+// assertUncanonical looks at what the storage counts of what was not canonical.
+func assertUncanonical(t *testing.T, metrics string, want bool) {
+	t.Helper()
+	counts := regexp.MustCompile(`(?m)^otelcol_witness_storage_uncanonical_values\S*of="(\w+)"\S* (\d+)$`).FindAllStringSubmatch(metrics, -1)
+	require.Len(t, counts, 4)
+	for _, count := range counts {
+		if of := count[1]; !want {
+			assert.Equal(t, "0", count[2], of)
+		} else if of == "observation" || of == "coverage" {
+			assert.NotEqual(t, "0", count[2], of)
+		}
+	}
+}
+
+// TestACheckCountsWhatCanonicalizationDidNotSee leaves it out of the pipeline.
+func TestACheckCountsWhatCanonicalizationDidNotSee(t *testing.T) {
+	c := newCollector(t, nil, "gateway.yaml", "yaml:service::pipelines::logs::processors: [hot_symbol]", "yaml:processors::hot_symbol: {flush_interval: 500ms, allowed_lateness: 8760h}").start()
+	now := time.Now()
+	for _, p := range planted {
+		c.sendLogs(plantedLogs(t, p.value, now))
+	}
+	assert.Eventually(t, func() bool {
+		return !strings.Contains(c.metrics(), `uncanonical_values{of="observation"} 0`)
+	}, 20*time.Second, 200*time.Millisecond)
+	assertUncanonical(t, c.metrics(), true)
+}
+
 func assertNone(t *testing.T, where string, content []byte, private []string) {
 	t.Helper()
 	lower := bytes.ToLower(content)
@@ -302,25 +361,9 @@ func (c *collector) everywhere(answers *bytes.Buffer, value any, now time.Time) 
 			answers.WriteString(answer)
 		}
 	}
-	var visit func(node any, body any)
-	visit = func(node, body any) {
-		switch node := node.(type) {
-		case map[string]any:
-			for name, member := range node {
-				node[name] = value
-				post(body)
-				node[name] = member
-				visit(member, body)
-			}
-		case []any:
-			if len(node) > 0 {
-				visit(node[0], body)
-			}
-		}
-	}
 	var body any
 	require.NoError(c.t, json.Unmarshal(raw, &body))
-	visit(body, body)
+	each(body, value, func() { post(body) })
 	text, err := json.Marshal(value)
 	require.NoError(c.t, err)
 	word := url.PathEscape(fmt.Sprint(value))
@@ -330,9 +373,80 @@ func (c *collector) everywhere(answers *bytes.Buffer, value any, now time.Time) 
 	} {
 		answers.WriteString(c.fetch(http.MethodGet, path, nil))
 	}
-	answers.WriteString(c.fetch(http.MethodPut, "/api/v1/findings/GO-2023-1988", []byte(`{"component":`+string(text)+`}`)))
+	for _, of := range []struct {
+		method, path, format string
+		document             any
+	}{
+		{http.MethodPut, "/api/v1/findings/ACME-1", `%s`, postedFinding()},
+		{http.MethodPost, "/api/v1/findings:import?scope=" + url.QueryEscape(fmt.Sprint(value)), `{"findings":[%s]}`, postedFinding()},
+		{http.MethodPost, "/api/v1/findings:import?scope=all", `{"findings":[%s]}`, postedFinding()},
+		{http.MethodPost, "/api/v1/findings:import?scope=osv", `%s`, advisory()},
+		{http.MethodPost, "/api/v1/signals/runtime", `{"signals":[%s]}`, signals()},
+	} {
+		var document any
+		raw, err := json.Marshal(of.document)
+		require.NoError(c.t, err)
+		require.NoError(c.t, json.Unmarshal(raw, &document))
+		each(document, value, func() {
+			body, err := json.Marshal(document)
+			require.NoError(c.t, err)
+			answer := c.fetch(of.method, of.path, fmt.Appendf(nil, of.format, body))
+			answers.WriteString(answer)
+			var job struct{ ID string }
+			if json.Unmarshal([]byte(answer), &job) == nil && job.ID != "" && strings.Contains(of.path, "import") {
+				answers.WriteString(c.fetch(http.MethodGet, "/api/v1/imports/"+job.ID, nil))
+			}
+		})
+	}
 	for _, malformed := range []string{string(text), `{"traces":` + string(text) + `}`, `{"traces":[{"kind":` + string(text), fmt.Sprintf(`{%q:1}`, fmt.Sprint(value)), fmt.Sprintf(`{"traces":[{%q:1}]}`, fmt.Sprint(value))} {
 		c.fetch(http.MethodPost, traces, []byte(malformed)) // its own answer may name what is unknown
+	}
+}
+
+// each calls do with the value in place of every member of the node, one at a time.
+func each(node, value any, do func()) {
+	switch node := node.(type) {
+	case map[string]any:
+		for name, member := range node {
+			node[name] = value
+			do()
+			node[name] = member
+			each(member, value, do)
+		}
+	case []any:
+		for i, element := range node {
+			node[i] = value
+			do()
+			node[i] = element
+			each(element, value, do)
+		}
+	}
+}
+
+func postedFinding() object {
+	return object{
+		"aliases": []string{"CVE-2026-1"}, "title": "Stack exhaustion in net/html", "component": "pkg:golang/golang.org/x/net", "severity": "HIGH",
+		"affected": []object{{"introduced": "0", "fixed": "0.13.0"}}, "versions": []string{"0.1.0"},
+		"symbols":     []object{{"language": "go", "package": "golang.org/x/net/html", "member": "Tokenizer.Next", "source": "user"}},
+		"occurrences": []object{{"scanner": "trivy", "imageDigest": "sha256:" + strings.Repeat("ab", 32), "version": "0.1.0", "namespace": "shop", "controller": "deployment/web", "container": "web"}},
+	}
+}
+
+func advisory() object {
+	return object{
+		"id": "GO-2026-1", "aliases": []string{"CVE-2026-2"}, "summary": "Stack exhaustion", "details": "In net/html.",
+		"references": []object{{"type": "WEB", "url": "https://go.dev/issue/1"}},
+		"affected": []object{{
+			"package": object{"ecosystem": "Go", "name": "golang.org/x/net"}, "ranges": []object{{"type": "SEMVER", "events": []object{{"introduced": "0"}, {"fixed": "0.13.0"}}}},
+			"ecosystem_specific": object{"imports": []object{{"path": "golang.org/x/net/html", "symbols": []string{"Tokenizer.Next"}}}},
+		}},
+	}
+}
+
+func signals() object {
+	return object{
+		"host": "node-1", "executable": object{"path": "/usr/bin/app", "buildId": strings.Repeat("c0", 20)}, "origin": "workload", "source": "proc", "seccomp": "filter", "user": "nonroot",
+		"workload": object{"namespace": "shop", "controller": "deployment/web"}, "container": object{"id": strings.Repeat("5e", 32), "name": "web", "image": "sha256:" + strings.Repeat("cd", 32)},
 	}
 }
 
