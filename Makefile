@@ -49,6 +49,7 @@ test: ## Run all tests with the race detector; the long ones of the storage with
 	CGO_ENABLED=1 go test -race -count=1 $$(go list ./... | grep -v /storage/sqlite$$)
 	CGO_ENABLED=1 go test -race -count=1 -short ./storage/sqlite -run "Moments|UnderWrites|GetThrough|Remembered|Writer|Group|Fold"
 	go test -count=1 ./storage/sqlite
+	cd internal/leaks && go test -count=1 .
 
 .PHONY: e2e
 e2e: build ## Run the end-to-end tests against the built binary

@@ -79,6 +79,10 @@ func (w *work) list(a *semconv.Attribute, value pcommon.Value) bool {
 	if value.Type() != pcommon.ValueTypeSlice {
 		return false
 	}
+	if a.Privacy == semconv.PrivacyArgument && w.c.arguments == ArgumentsScrub {
+		w.scrubArguments(value.Slice())
+		return true
+	}
 	n := 0
 	value.Slice().RemoveIf(func(element pcommon.Value) bool {
 		if n++; n <= maxList && element.Type() == pcommon.ValueTypeStr {
@@ -90,7 +94,35 @@ func (w *work) list(a *semconv.Attribute, value pcommon.Value) bool {
 		w.report.ChangedValues++
 		return true
 	})
+	if a.Privacy == semconv.PrivacyKeep && len(a.Values) == 0 && n > 1 && privacy.TellTogether(texts(value.Slice())) {
+		return false
+	}
 	return value.Slice().Len() > 0 || n == 0
+}
+
+// texts are the strings of a list.
+func texts(list pcommon.Slice) []string {
+	all := make([]string, 0, min(list.Len(), maxList))
+	for _, element := range list.All() {
+		if element.Type() == pcommon.ValueTypeStr && len(all) < maxList {
+			all = append(all, element.Str())
+		}
+	}
+	return all
+}
+
+// scrubArguments scrubs the arguments of a command together: a flag says what the next one is.
+func (w *work) scrubArguments(list pcommon.Slice) {
+	raw := texts(list)
+	scrubbed := privacy.Arguments(raw)
+	if list.Len() == len(scrubbed) && slices.Equal(raw, scrubbed) {
+		return
+	}
+	w.report.ChangedValues++
+	list.RemoveIf(func(pcommon.Value) bool { return true })
+	for _, text := range scrubbed {
+		list.AppendEmpty().SetStr(text)
+	}
 }
 
 // text makes one string canonical, as the privacy class says; false drops it.

@@ -9,12 +9,13 @@ import (
 type use uint8
 
 const (
-	inText  use = 1 << iota // free text
-	inName                  // names, versions, tags
-	inPath                  // paths
-	inProse                 // texts for people that speak of software: nothing that a word and a colon say
-	inFact                  // build-ids, purls: nothing is replaced, they go as they are or not at all
-	always  = inText | inName | inPath | inProse | inFact
+	inText   use = 1 << iota // free text
+	inName                   // names, versions, tags
+	inPath                   // paths
+	inProse                  // texts for people that speak of software: nothing that a word and a colon say
+	inFact                   // build-ids, purls: nothing is replaced, they go as they are or not at all
+	anywhere = inText | inName | inPath | inProse
+	always   = anywhere | inFact
 )
 
 // A rule replaces what it matches. It is only tried where one of its hints is in the text: in lower case when fold is set.
@@ -49,8 +50,8 @@ const (
 	// plain is a value without quotes. A backslash takes what follows with it.
 	plain = `(?:\\[^"'n<]|[^\s"'&;,|<>)}\]\\])+`
 	value = `(?:` + quoted + `|\[[^\]<]*\]?|\{[^}<]*\}?|` + plain + `)`
-	// word is a value on a command line.
-	word = `(?:` + quoted + `|(?:\\.|[^\s"'<|;\\])+)`
+	// word is a value on a command line, no flag.
+	word = `(?:` + quoted + `|(?:\\.|[^\s"'<|;\\-])(?:\\.|[^\s"'<|;\\])*)`
 	// name is a user's in a path, with escaped spaces.
 	name = `(?:\\ |[^/\\\s"'<>:;,)])+`
 	// windowsName may have spaces where a backslash follows.
@@ -116,7 +117,7 @@ func keyed(s []byte, present byteSet) bool {
 // command is a rule for the flags of a command, to its end.
 func command(names string, flags string, hints ...string) rule {
 	return rule{
-		use: inText, hints: hintsOf(hints...),
+		use: anywhere, hints: hintsOf(hints...),
 		within:  regexp.MustCompile(`\b(?:` + names + `)\b[^|;\n]*`),
 		pattern: regexp.MustCompile(`(` + flags + `)` + word), with: "${1}" + Secret,
 	}
@@ -130,29 +131,29 @@ var rules = []rule{
 	{use: always, hints: hintsOf("-----BEGIN"), pattern: re(`-----BEGIN [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE)[A-Z ]{0,10}-----(?:[^-]|-[^-])*(?:-----END [A-Z0-9 ]{0,50}-----)?`), with: Secret},
 	{use: always, hints: hintsOf("eyJ"), pattern: re(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*`), with: Secret},
 	{use: always, hints: tokenHints, pattern: tokens, with: Secret},
-	{use: inText | inName | inProse, hints: hintsOf("bot"), pattern: re(`\bbot\d{8,10}:[A-Za-z0-9_-]{30,}|\b\d{8,10}:AA[A-Za-z0-9_-]{32,}`), with: Secret},
-	{use: inText, hints: hintsOf("sig="), pattern: re(`([?&;]sig=)[A-Za-z0-9%+/=_-]{16,}`), with: "${1}" + Secret},
+	{use: anywhere, hints: hintsOf("bot"), pattern: re(`\bbot\d{8,10}:[A-Za-z0-9_-]{30,}|\b\d{8,10}:AA[A-Za-z0-9_-]{32,}`), with: Secret},
+	{use: anywhere, hints: hintsOf("sig="), pattern: re(`([?&;]sig=)[A-Za-z0-9%+/=_-]{16,}`), with: "${1}" + Secret},
 
 	// Credentials in URLs and connection strings.
 	{use: always, hints: hintsOf("://"), pattern: re(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?:[^\s/:@"'<>]*:\d*[^\d/\s@"'<>][^\s@"'<>]*(?:@[^\s/@"'<>.]+)*|[^\s/"'<>]+)@`), with: "${1}" + Secret + "@"},
-	{use: inText | inName | inProse, hints: hintsOf("@"), pattern: re(`((?:^|[\s"'=(])[\w.%+-]+:)[^\s/:@"'<>][^\s/@"'<>]*(@(?:(?:tcp|unix|udp)\(|localhost\b|\[|` + Net + `|[A-Za-z0-9.-]+:\d|[A-Za-z0-9.-]+/))`), with: "${1}" + Secret + "${2}", unless: isDigestReference},
+	{use: anywhere, hints: hintsOf("@"), pattern: re(`((?:^|[\s"'=(])[\w.%+-]+:)[^\s/:@"'<>][^\s/@"'<>]*(@(?:(?:tcp|unix|udp)\(|localhost\b|\[|` + Net + `|[A-Za-z0-9.-]+:\d|[A-Za-z0-9.-]+/))`), with: "${1}" + Secret + "${2}", unless: isDigestReference},
 
 	// Headers.
-	{use: inText | inName, hints: hintsOf("authorization"), fold: true, pattern: re(`(?i)(\b(?:proxy-)?authorization\\*["']?\s?[:=]\s*\\*["']?(?:(?:bearer|basic|digest|token|negotiate|apikey|aws4-hmac-sha256)\s+)?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret, unless: isScheme},
-	{use: inText | inName | inProse, hints: hintsOf("bearer ", "basic "), fold: true, pattern: re(`(?i)\b(bearer|basic) +[A-Za-z0-9+/._~=-]{6,}`), with: "${1} " + Secret, unless: endsInWord},
-	{use: inText | inName, hints: hintsOf("cookie"), fold: true, pattern: re(`(?i)(\b(?:set-)?cookie\\*["']?\s?:\s*\\*["']?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret},
+	{use: inText | inName | inPath, hints: hintsOf("authorization"), fold: true, pattern: re(`(?i)(\b(?:proxy-)?authorization\\*["']?\s?[:=]\s*\\*["']?(?:(?:bearer|basic|digest|token|negotiate|apikey|aws4-hmac-sha256)\s+)?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret, unless: isScheme},
+	{use: anywhere, hints: hintsOf("bearer ", "basic "), fold: true, pattern: re(`(?i)\b(bearer|basic) +[A-Za-z0-9+/._~=-]{6,}`), with: "${1} " + Secret, unless: endsInWord},
+	{use: inText | inName | inPath, hints: hintsOf("cookie"), fold: true, pattern: re(`(?i)(\b(?:set-)?cookie\\*["']?\s?:\s*\\*["']?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret},
 
 	// Keys with values.
 	{use: always, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:` + key + `|` + upperKey + `)\\*["']?\s{0,3}(?:=>?|:=|->)\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
-	{use: inText | inName, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\s?:\s{1,3})` + value), with: "${1}" + Secret, unless: isCount},
-	{use: inText | inName | inProse, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\\*["']\s?:\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
+	{use: inText | inName | inPath, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\s?:\s{1,3})` + value), with: "${1}" + Secret, unless: isCount},
+	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\\*["']\s?:\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
 	{use: inText, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"',;{(\[/-])(?:[a-z0-9]+[_-])*(?:[a-z0-9]*(?:password|passwd|passphrase|passcode|secret)|pwd|pass|(?:api|access|secret)[_-]?key|(?:access|auth|api)[_-]?token):)(?:` + quoted + `|[^\s:/"'<>&;,|)}\]][^\s"'&;,|<>)}\]]*)`), with: "${1}" + Secret},
-	{use: inText | inName | inProse | inPath, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), with: "${1}" + Secret},
-	{use: inText | inName, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"'\[,(])--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}(?:\s+|\\*["']\s*,\s*))` + word), with: "${1}" + Secret},
-	{use: inText, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(<[a-z_.:-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)[a-z0-9_.-]*(?:\s[^<>]*)?>)[^<]+(</)`), with: "${1}" + Secret + "${2}"},
-	{use: inText, hints: hintsOf("identified by", "password '", `password "`, "login "), fold: true, pattern: re(`(?i)(\b(?:identified\s+by|password)\s+)(?:'[^'<]*'?|"[^"<]*"?)`), with: "${1}" + Secret},
-	{use: inText, hints: hintsOf("login "), pattern: re(`(\blogin\s+\S+\s+password\s+)[^\s<]+`), with: "${1}" + Secret},
-	{use: inText, hints: hintsOf("aws_secret_access_key", "_authToken", "sudo"), pattern: re(`((?:aws_secret_access_key|_authToken)\s+|\becho\s+(?:-n\s+)?)` + word + `(\s*\|\s*sudo|\s|$)`), with: "${1}" + Secret + "${2}", unless: isNoSecretEcho},
+	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), with: "${1}" + Secret},
+	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"'\[,(])--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}(?:\s+|\\*["']\s*,\s*))` + word), with: "${1}" + Secret},
+	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(<[a-z_.:-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)[a-z0-9_.-]*(?:\s[^<>]*)?>)[^<]+(</)`), with: "${1}" + Secret + "${2}"},
+	{use: anywhere, hints: hintsOf("identified by", "password '", `password "`, "login "), fold: true, pattern: re(`(?i)(\b(?:identified\s+by|password)\s+)(?:'[^'<]*'?|"[^"<]*"?)`), with: "${1}" + Secret},
+	{use: anywhere, hints: hintsOf("login "), pattern: re(`(\blogin\s+\S+\s+password\s+)[^\s<]+`), with: "${1}" + Secret},
+	{use: anywhere, hints: hintsOf("aws_secret_access_key", "_authToken", "sudo"), pattern: re(`((?:aws_secret_access_key|_authToken)\s+|\becho\s+(?:-n\s+)?)` + word + `(\s*\|\s*sudo|\s|$)`), with: "${1}" + Secret + "${2}", unless: isNoSecretEcho},
 
 	// Passwords of commands.
 	command(`mysql\w*|mariadb\w*`, `\s-p\s?`, "mysql", "mariadb"),
@@ -166,7 +167,7 @@ var rules = []rule{
 	command(`vault\s+login|(?:rabbitmqctl\s+(?:add_user|change_password)|htpasswd\s+-\w*b\w*(?:\s+\S+)?)\s+\S+`, `^\S+\s+login\s+|^rabbitmqctl\s+\S+\s+\S+\s+|^htpasswd\s+-\w+(?:\s+\S+)?\s+\S+\s+`, "vault ", "rabbitmqctl", "htpasswd"),
 	command(`smbclient|rpcclient|smbmap|net|wmic|winexe`, `\s-U\s*["']?[^\s%<]+%`, " -U"),
 	command(`xfreerdp\w*|wfreerdp|mstsc`, `\s/p:`, "freerdp", "mstsc"),
-	{use: inText, hints: hintsOf(" -u", " --user", " --proxy-user"), pattern: re(`(\s(?:-u|--user|--proxy-user|-U)[ =]?)(?:'[^':<]+:[^'<]*'?|"[^":<]+:[^"<]*"?|[^\s:<"']+:[^\s<]+)`), with: "${1}" + Secret},
+	{use: anywhere, hints: hintsOf(" -u", " --user", " --proxy-user"), pattern: re(`(\s(?:-u|--user|--proxy-user|-U)[ =]?)(?:'[^':<]+:[^'<]*'?|"[^":<]+:[^"<]*"?|[^\s:<"']+:[^\s<]+)`), with: "${1}" + Secret},
 
 	// People and places.
 	{use: inText | inName | inProse | inPath, hints: hintsOf("@", "%40"), pattern: re(`(?:[A-Za-z0-9._%+\x{80}-\x{10ffff}-]+|"[^"\s<>]+")(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b`), with: Mail, unless: isVersioned},

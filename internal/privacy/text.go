@@ -41,26 +41,53 @@ func Name(s string) string { return scrub(s, inName) }
 // "token: verify it" names no token. Prose(Prose(s)) == Prose(s).
 func Prose(s string) string { return scrub(s, inProse) }
 
-// Arguments is Text for the arguments of one command, in place: what follows a flag that takes a secret is one.
-func Arguments(arguments []string) {
+// Arguments is Text for the arguments of one command: what follows a flag that takes a secret is one. Where only all of them
+// together say that there is one, the result is one text. Arguments(Arguments(a)) == Arguments(a).
+func Arguments(arguments []string) []string {
+	out := make([]string, len(arguments))
 	tool := ""
 	for i, argument := range arguments {
-		arguments[i] = Text(argument)
+		out[i] = Text(argument)
 		if i == 0 {
-			tool = argument[strings.LastIndexByte(argument, '/')+1:]
+			tool = argument[strings.LastIndexByte(argument, '/')+1:] + " "
 			continue
 		}
-		flag := arguments[i-1]
-		if len(flag) > 1 && flag[0] == '-' && len(flag) <= 64 && (argument == "" || argument[0] != '-') {
-			if line := tool + " " + flag + " "; Text(line+"value") != line+"value" {
-				arguments[i] = Secret
-				continue
+		switch flag := arguments[i-1]; {
+		case len(flag) > 1 && len(flag) <= 64 && flag[0] == '-' && !strings.HasPrefix(argument, "-") && strings.HasSuffix(Text(tool+flag+" value"), " "+Secret):
+			out[i] = Secret
+		case strings.HasPrefix(argument, "-"):
+			if line := Text(tool + argument); strings.HasPrefix(line, tool) {
+				out[i] = line[len(tool):]
 			}
 		}
-		if line := tool + " "; strings.HasPrefix(argument, "-") && Text(line+argument) != line+arguments[i] {
-			arguments[i] = strings.TrimPrefix(Text(line+argument), line)
+	}
+	if line := strings.Join(out, " "); Text(line) != line {
+		return []string{Text(line)}
+	}
+	return out
+}
+
+// TellTogether reports whether names say something private only together, as the words of a command line do.
+func TellTogether(names []string) bool {
+	plain := true
+	for _, name := range names {
+		plain = plain && isPlainWord(name)
+	}
+	if plain || len(names) < 2 {
+		return false
+	}
+	line := strings.Join(names, " ")
+	return len(line) <= MaxText && Name(line) != line
+}
+
+// isPlainWord reports whether no rule matches because of a word and what goes before or after it.
+func isPlainWord(word string) bool {
+	for i := range len(word) {
+		if !isWord(word[i]) && word[i] != '_' && word[i] != '.' && (word[i] != '-' || i == 0) {
+			return false
 		}
 	}
+	return !strings.EqualFold(word, "bearer") && !strings.EqualFold(word, "basic")
 }
 
 // HasToken reports whether s contains a secret that is known by its form alone.
