@@ -231,7 +231,17 @@ func (a *api) postImport(c *call) (answer, error) {
 		}
 	}()
 	c.allow(importTimeout)
-	defer context.AfterFunc(ctx, func() { _ = c.connection.SetReadDeadline(time.Now()) })()
+	// A job that ends meanwhile ends the reading, and not that of the next call on the connection.
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = c.connection.SetReadDeadline(time.Now())
+	})
+	defer func() {
+		if !stop() {
+			<-done
+		}
+	}()
 	body := &bodyReader{Reader: c.Body}
 	var findings []witness.Finding
 	findings, failure = job.read(body)
