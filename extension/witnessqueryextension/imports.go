@@ -231,20 +231,12 @@ func (a *api) postImport(c *call) (answer, error) {
 		}
 	}()
 	c.allow(importTimeout)
-	// A job that ends meanwhile ends the reading, and not that of the next call on the connection.
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		_ = c.connection.SetReadDeadline(time.Now())
-	})
-	defer func() {
-		if !stop() {
-			<-done
-		}
-	}()
 	body := &bodyReader{Reader: c.Body}
 	var findings []witness.Finding
+	// Behind the body the deadline would cancel what comes next on the connection.
+	stop := context.AfterFunc(ctx, func() { _ = c.connection.SetReadDeadline(time.Now()) })
 	findings, failure = job.read(body)
+	stop()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(body.err, &tooLarge):
