@@ -131,7 +131,7 @@ func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 	case semconv.PrivacyKeep:
 		return w.keep(a, text)
 	case semconv.PrivacyEvidence:
-		if isEvidence(a.Name, text) {
+		if w.isEvidence(a.Name, text) {
 			return text, true
 		}
 		if a.Name == semconv.LogRecordUID {
@@ -152,22 +152,31 @@ func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 		case ArgumentsKeep:
 			return privacy.Addresses(text), true
 		case ArgumentsScrub:
-			return privacy.Text(text), true
+			return w.c.text(text), true
 		}
 		return "", false
 	case semconv.PrivacyHook:
 		return w.hookArgument(text)
 	case semconv.PrivacyText:
-		return privacy.Text(text), true
+		return w.c.text(text), true
 	}
 	return "", false
+}
+
+// isEvidence is isEvidence, of which most purls are known.
+func (w *work) isEvidence(name, text string) bool {
+	switch name {
+	case semconv.ArtifactPURL, semconv.WitnessComponentPURL, semconv.FrameComponent:
+		return w.c.memory.keeps(rulePURL, text)
+	}
+	return isEvidence(name, text)
 }
 
 // keep checks a name, version or time. Identities that disagree are evidence. A source that is not clean gets a
 // pseudonym: two sources must not become one.
 func (w *work) keep(a *semconv.Attribute, text string) (string, bool) {
 	switch {
-	case a.Name == semconv.WitnessSource && (len(text) > maxValue || privacy.Name(text) != text):
+	case a.Name == semconv.WitnessSource && (len(text) > maxValue || w.c.name(text) != text):
 		return privacy.Pseudonym(w.c.key, text), true
 	case len(a.Values) > 0:
 		return text, slices.Contains(a.Values, text)
@@ -179,7 +188,7 @@ func (w *work) keep(a *semconv.Attribute, text string) (string, bool) {
 	case a.Name == semconv.WitnessArtifactConflicts && (isPURL(text) || isDigest(text)):
 		return text, true
 	}
-	return privacy.Name(text), true
+	return w.c.name(text), true
 }
 
 func (w *work) identity(text string) (string, bool) {
@@ -187,7 +196,7 @@ func (w *work) identity(text string) (string, bool) {
 	case len(text) > maxValue:
 		return "", false
 	case w.c.identities == IdentitiesKeep:
-		return privacy.Name(text), true
+		return w.c.name(text), true
 	case w.c.identities == IdentitiesHMAC:
 		return privacy.Pseudonym(w.c.key, text), true
 	}
@@ -197,6 +206,9 @@ func (w *work) identity(text string) (string, bool) {
 // path folds a path. An executable file that only its process knows by that name keeps an identity of its own: without
 // it, two programs in /tmp would be one.
 func (w *work) path(name, raw string) (string, bool) {
+	if w.c.memory.keeps(rulePath, raw) {
+		return raw, raw != ""
+	}
 	p := privacy.CanonicalPath(raw)
 	executable := name == semconv.FrameModule || name == semconv.ProcessExecutablePath
 	if !executable {
@@ -244,7 +256,7 @@ func (w *work) executableName(attributes pcommon.Map) {
 func (w *work) allowed(value pcommon.Value, depth int) bool {
 	switch value.Type() {
 	case pcommon.ValueTypeStr:
-		w.set(value, privacy.Text(value.Str()))
+		w.set(value, w.c.text(value.Str()))
 	case pcommon.ValueTypeInt:
 		return !privacy.IsAddressInt(value.Int())
 	case pcommon.ValueTypeDouble:

@@ -78,6 +78,7 @@ type Canonicalizer struct {
 	allow                 map[string]bool
 	hooks                 map[HookArgument]bool
 	symbols               *symbol.Cache
+	memory                *memory
 	// fail is called with every record where it is set: tests have it panic, as a rule with a bug would.
 	fail func(plog.LogRecord)
 }
@@ -89,7 +90,7 @@ func New(config Config) (*Canonicalizer, error) {
 	}
 	c := &Canonicalizer{
 		identities: config.Identities, arguments: config.Arguments, key: []byte(config.HMACKey),
-		allow: map[string]bool{}, hooks: map[HookArgument]bool{}, symbols: symbol.NewCache(config.SymbolCacheBytes),
+		allow: map[string]bool{}, hooks: map[HookArgument]bool{}, symbols: symbol.NewCache(config.SymbolCacheBytes), memory: newMemory(),
 	}
 	if len(c.key) == 0 {
 		c.key = make([]byte, 32)
@@ -176,6 +177,7 @@ func (c *Canonicalizer) resourceLogs(resourceLogs plog.ResourceLogs, report *Rep
 	}
 	resourceLogs.SetSchemaUrl(schemaURL(resourceLogs.SchemaUrl()))
 	n := 0
+	each := work{c: c, place: w.place}
 	for i := range resourceLogs.ScopeLogs().Len() {
 		scopeLogs := resourceLogs.ScopeLogs().At(i)
 		scopeLogs.SetSchemaUrl(schemaURL(scopeLogs.SchemaUrl()))
@@ -187,7 +189,7 @@ func (c *Canonicalizer) resourceLogs(resourceLogs plog.ResourceLogs, report *Rep
 			claim := n < len(claims) && claims[n]
 			n++
 			w.report.Records++
-			each := work{c: c, place: w.place}
+			each.next()
 			if !guard(func() bool {
 				if !fits(record.Attributes()) {
 					return false
@@ -344,6 +346,27 @@ type work struct {
 	firstSymbol string
 }
 
+// next is for the next record.
+func (w *work) next() {
+	*w = work{c: w.c, place: w.place, named: w.named[:0], folded: w.folded[:0]}
+}
+
+// name is privacy.Name, of which most is known.
+func (c *Canonicalizer) name(text string) string {
+	if c.memory.keeps(ruleName, text) {
+		return text
+	}
+	return privacy.Name(text)
+}
+
+// text is privacy.Text, of which most is known.
+func (c *Canonicalizer) text(text string) string {
+	if c.memory.keeps(ruleText, text) {
+		return text
+	}
+	return privacy.Text(text)
+}
+
 func (w *work) resource(resource pcommon.Resource) {
 	// A new resource: what is beside the attributes in it names entities.
 	attributes := pcommon.NewMap()
@@ -373,7 +396,9 @@ func (w *work) record(record plog.LogRecord) {
 	if w.deleted {
 		attributes.PutBool(semconv.WitnessModuleDeleted, true)
 	}
-	attributes.PutStr(semconv.WitnessCanon, Version)
+	if semconv.Text(attributes, semconv.WitnessCanon) != Version {
+		attributes.PutStr(semconv.WitnessCanon, Version)
+	}
 }
 
 // name is a name outside the attributes; empty when it is too long.
@@ -383,7 +408,7 @@ func (w *work) name(name string) string {
 	}
 	clean := ""
 	if len(name) <= maxName {
-		clean = privacy.Name(name)
+		clean = w.c.name(name)
 	}
 	if clean != name {
 		w.report.ChangedValues++
@@ -396,7 +421,7 @@ func (w *work) body(body pcommon.Value) {
 	switch {
 	case body.Type() == pcommon.ValueTypeEmpty:
 	case body.Type() == pcommon.ValueTypeStr && len(body.Str()) <= maxBody:
-		w.set(body, privacy.Text(body.Str()))
+		w.set(body, w.c.text(body.Str()))
 	default:
 		pcommon.NewValueEmpty().CopyTo(body)
 		w.report.ChangedValues++
