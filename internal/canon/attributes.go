@@ -152,13 +152,13 @@ func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 		case ArgumentsKeep:
 			return privacy.Addresses(text), true
 		case ArgumentsScrub:
-			return w.c.text(text), true
+			return w.c.memory.text(text), true
 		}
 		return "", false
 	case semconv.PrivacyHook:
 		return w.hookArgument(text)
 	case semconv.PrivacyText:
-		return w.c.text(text), true
+		return w.c.memory.text(text), true
 	}
 	return "", false
 }
@@ -176,7 +176,7 @@ func (w *work) isEvidence(name, text string) bool {
 // pseudonym: two sources must not become one.
 func (w *work) keep(a *semconv.Attribute, text string) (string, bool) {
 	switch {
-	case a.Name == semconv.WitnessSource && (len(text) > maxValue || w.c.name(text) != text):
+	case a.Name == semconv.WitnessSource && (len(text) > maxValue || w.c.memory.name(text) != text):
 		return privacy.Pseudonym(w.c.key, text), true
 	case len(a.Values) > 0:
 		return text, slices.Contains(a.Values, text)
@@ -188,7 +188,7 @@ func (w *work) keep(a *semconv.Attribute, text string) (string, bool) {
 	case a.Name == semconv.WitnessArtifactConflicts && (isPURL(text) || isDigest(text)):
 		return text, true
 	}
-	return w.c.name(text), true
+	return w.c.memory.name(text), true
 }
 
 func (w *work) identity(text string) (string, bool) {
@@ -196,7 +196,7 @@ func (w *work) identity(text string) (string, bool) {
 	case len(text) > maxValue:
 		return "", false
 	case w.c.identities == IdentitiesKeep:
-		return w.c.name(text), true
+		return w.c.memory.name(text), true
 	case w.c.identities == IdentitiesHMAC:
 		return privacy.Pseudonym(w.c.key, text), true
 	}
@@ -206,10 +206,7 @@ func (w *work) identity(text string) (string, bool) {
 // path folds a path. An executable file that only its process knows by that name keeps an identity of its own: without
 // it, two programs in /tmp would be one.
 func (w *work) path(name, raw string) (string, bool) {
-	if w.c.memory.keeps(rulePath, raw) {
-		return raw, raw != ""
-	}
-	p := privacy.CanonicalPath(raw)
+	p := w.c.memory.path(raw)
 	executable := name == semconv.FrameModule || name == semconv.ProcessExecutablePath
 	if !executable {
 		return p.Canonical, p.Canonical != ""
@@ -256,7 +253,7 @@ func (w *work) executableName(attributes pcommon.Map) {
 func (w *work) allowed(value pcommon.Value, depth int) bool {
 	switch value.Type() {
 	case pcommon.ValueTypeStr:
-		w.set(value, w.c.text(value.Str()))
+		w.set(value, w.c.memory.text(value.Str()))
 	case pcommon.ValueTypeInt:
 		return !privacy.IsAddressInt(value.Int())
 	case pcommon.ValueTypeDouble:

@@ -351,22 +351,6 @@ func (w *work) next() {
 	*w = work{c: w.c, place: w.place, named: w.named[:0], folded: w.folded[:0]}
 }
 
-// name is privacy.Name, of which most is known.
-func (c *Canonicalizer) name(text string) string {
-	if c.memory.keeps(ruleName, text) {
-		return text
-	}
-	return privacy.Name(text)
-}
-
-// text is privacy.Text, of which most is known.
-func (c *Canonicalizer) text(text string) string {
-	if c.memory.keeps(ruleText, text) {
-		return text
-	}
-	return privacy.Text(text)
-}
-
 func (w *work) resource(resource pcommon.Resource) {
 	// A new resource: what is beside the attributes in it names entities.
 	attributes := pcommon.NewMap()
@@ -408,7 +392,7 @@ func (w *work) name(name string) string {
 	}
 	clean := ""
 	if len(name) <= maxName {
-		clean = w.c.name(name)
+		clean = w.c.memory.name(name)
 	}
 	if clean != name {
 		w.report.ChangedValues++
@@ -421,7 +405,7 @@ func (w *work) body(body pcommon.Value) {
 	switch {
 	case body.Type() == pcommon.ValueTypeEmpty:
 	case body.Type() == pcommon.ValueTypeStr && len(body.Str()) <= maxBody:
-		w.set(body, w.c.text(body.Str()))
+		w.set(body, w.c.memory.text(body.Str()))
 	default:
 		pcommon.NewValueEmpty().CopyTo(body)
 		w.report.ChangedValues++

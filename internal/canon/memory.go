@@ -48,6 +48,38 @@ func (m *memory) keeps(r rule, text string) bool {
 	return true
 }
 
+// name is privacy.Name: of most texts it is known that nothing changes.
+func (m *memory) name(text string) string { return m.apply(ruleName, text, privacy.Name) }
+
+// text is privacy.Text.
+func (m *memory) text(text string) string { return m.apply(ruleText, text, privacy.Text) }
+
+func (m *memory) apply(r rule, text string, scrub func(string) string) string {
+	slot, h := m.slot(r, maphash.String(m.seed, text))
+	if slot.Load() == h {
+		return text
+	}
+	scrubbed := scrub(text)
+	if scrubbed == text {
+		slot.Store(h)
+	}
+	return scrubbed
+}
+
+// path is privacy.CanonicalPath.
+func (m *memory) path(text string) privacy.Path {
+	same := privacy.Path{Canonical: text}
+	slot, h := m.slot(rulePath, maphash.String(m.seed, text))
+	if slot.Load() == h {
+		return same
+	}
+	p := privacy.CanonicalPath(text)
+	if p == same {
+		slot.Store(h)
+	}
+	return p
+}
+
 // slot is where a hash is remembered, and as what: never as 0, that of an empty slot.
 func (m *memory) slot(r rule, hash uint64) (*atomic.Uint64, uint64) {
 	hash = hash ^ uint64(r)*0x9e3779b97f4a7c15 | 1

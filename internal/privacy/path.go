@@ -107,6 +107,16 @@ var (
 	longHex = regexp.MustCompile(`(?:sha256)?[/-][0-9a-f]{64}\b`)
 )
 
+// find is where the pattern matches p, which then has one of the hints. nil when it does not.
+func find(pattern *regexp.Regexp, p string, hints ...string) []int {
+	for _, hint := range hints {
+		if strings.Contains(p, hint) {
+			return pattern.FindStringSubmatchIndex(p)
+		}
+	}
+	return nil
+}
+
 // fold applies the rules at the root that p begins at.
 func fold(p string, depth int) (folded string, collapsed bool) {
 	if p == "" || strings.IndexByte(`/\~m._`, p[0]) < 0 && !strings.HasPrefix(p, "file:") && (len(p) < 2 || p[1] != ':') {
@@ -119,7 +129,7 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 		p = p[1:]
 	}
 	if depth < 4 {
-		if at := processRoot.FindStringIndex(p); at != nil {
+		if at := find(processRoot, p, "/proc/"); at != nil {
 			rest, collapsed := fold(p[at[1]-1:], depth+1)
 			if collapsed {
 				return rest, true
@@ -134,7 +144,7 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 			}
 			return p[:at[1]-1] + rest, false
 		}
-		if at := containerRoot.FindStringSubmatchIndex(p); at != nil {
+		if at := find(containerRoot, p, "/merged", "/diff", "/fs", "/rootfs", "/root"); at != nil {
 			end := at[1]
 			if p[end-1] != '/' {
 				return p[at[2]:at[3]] + ID + p[at[6]:at[7]], false
@@ -146,22 +156,37 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 			return p[at[2]:at[3]] + ID + p[at[6]:end-1] + rest, false
 		}
 	}
+	windows := strings.Contains(p, `\`) || strings.Contains(p, ":")
 	switch {
-	case temporary.MatchString(p) || windowsTemporary.MatchString(p):
+	case find(temporary, p, "/tmp", "/dev/shm", "/run/shm", "/var/folders", ":") != nil || find(windowsTemporary, p, `\`, ":") != nil:
 		return Temp, true
-	case memfd.MatchString(p):
+	case find(memfd, p, "memfd:", "/SYSV", "/dev/zero", "/anon_hugepage") != nil:
 		return Memfd, true
-	case descriptor.MatchString(p):
+	case find(descriptor, p, "/fd/", "/map_files/") != nil:
 		return FD, true
 	}
-	p = homes.ReplaceAllString(p, "${1}"+User)
-	p = rootHome.ReplaceAllString(p, "/home/"+User+"${1}")
-	p = spool.ReplaceAllString(p, "${1}"+User)
-	p = media.ReplaceAllString(p, "${1}"+User+"/")
-	p = windowsHomes.ReplaceAllString(p, "${1}"+User)
-	p = tilde.ReplaceAllString(p, "~"+User)
-	p = share.ReplaceAllString(p, `\\<host>\`)
-	p = podDirectory.ReplaceAllString(p, "${1}"+UID)
+	if strings.Contains(p, "/home") || strings.Contains(p, "sers/") {
+		p = homes.ReplaceAllString(p, "${1}"+User)
+	}
+	if strings.Contains(p, "/root") {
+		p = rootHome.ReplaceAllString(p, "/home/"+User+"${1}")
+	}
+	if strings.HasPrefix(p, "/var/") {
+		p = spool.ReplaceAllString(p, "${1}"+User)
+	}
+	if strings.Contains(p, "/media/") {
+		p = media.ReplaceAllString(p, "${1}"+User+"/")
+	}
+	if windows {
+		p = windowsHomes.ReplaceAllString(p, "${1}"+User)
+		p = share.ReplaceAllString(p, `\\<host>\`)
+	}
+	if p[0] == '~' {
+		p = tilde.ReplaceAllString(p, "~"+User)
+	}
+	if strings.Contains(p, "/pods/") {
+		p = podDirectory.ReplaceAllString(p, "${1}"+UID)
+	}
 	if strings.Contains(p, "-") || len(p) > 64 {
 		p = longHex.ReplaceAllStringFunc(p, func(m string) string {
 			if strings.HasPrefix(m, "sha256") {

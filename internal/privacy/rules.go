@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"bytes"
 	"regexp"
 	"strings"
 )
@@ -23,8 +24,8 @@ type rule struct {
 	use   use
 	hints hints
 	fold  bool
-	// keyed rules are tried only where a word that means a secret is followed by what can be a value.
-	keyed bool
+	// keyed rules are tried only where what they look for follows a word that means a secret.
+	keyed keyUse
 	// within bounds where the pattern is looked for: a command line.
 	within  *regexp.Regexp
 	pattern *regexp.Regexp
@@ -64,9 +65,19 @@ var keyHints = hintsOf(keyWords...)
 // keyWords are in every key, in lower case.
 var keyWords = []string{"pass", "pw", "secret", "token", "key", "cred", "auth", "sess", "sid", "cookie", "jwt", "otp", "psk", "signature", "_pat", "_dsn", "_salt"}
 
-// keyed reports whether a word that means a secret may have a value in s, which is in lower case: an assignment, a colon,
-// a quote, or as a flag what follows.
-func keyed(s []byte, present byteSet) bool {
+// keyUse is how a value follows the word that makes it a secret.
+type keyUse uint8
+
+const (
+	assigned keyUse = 1 << iota // key = value
+	named                       // key: value
+	inQuotes                    // "key": value
+	flagged                     // --key value
+	tagged                      // <key>value
+)
+
+// keyed is how values may follow words that mean a secret in s, which is in lower case: a superset.
+func keyed(s []byte, present byteSet) (found keyUse) {
 	for i := range keyHints {
 		if !keyHints[i].possible(present) {
 			continue
@@ -78,12 +89,18 @@ func keyed(s []byte, present byteSet) bool {
 			}
 			start := at + next
 			at = start + len(keyHints[i].text)
-			end, dots := at, 0
-			for end < len(s) && (isWord(s[end]) || s[end] == '_' || s[end] == '-' || s[end] == '.') {
-				if s[end] == '.' {
-					dots++
-				}
+			end := at
+			for end < len(s) && isKey(s[end]) {
 				end++
+			}
+			for start > 0 && isKey(s[start-1]) {
+				start--
+			}
+			if s[start] == '-' {
+				found |= flagged
+			}
+			if start > 0 && s[start-1] == '<' {
+				found |= tagged
 			}
 			for end < len(s) && end < at+8 && s[end] == ' ' {
 				end++
@@ -92,27 +109,27 @@ func keyed(s []byte, present byteSet) bool {
 				continue
 			}
 			switch s[end] {
-			case '=', '"', '\'', '\\', '>', '%':
-				return true
+			case '=':
+				found |= assigned
+			case '"', '\'', '\\':
+				found |= assigned | inQuotes
 			case ':':
-				if dots == 0 || end+1 < len(s) && !isWord(s[end+1]) {
-					return true
+				if next := end + 1; next < len(s) && s[next] == '=' {
+					found |= assigned
+				} else if next == len(s) || !isWord(s[next]) || bytes.IndexByte(s[at:end], '.') < 0 { // but not token.go:12
+					found |= named
 				}
 			case '-':
 				if s[end-1] == ' ' {
-					return true
+					found |= assigned
 				}
-			}
-			for start > 0 && (isWord(s[start-1]) || s[start-1] == '_' || s[start-1] == '-' || s[start-1] == '.') {
-				start--
-			}
-			if s[start] == '-' {
-				return true
 			}
 		}
 	}
-	return false
+	return found
 }
+
+func isKey(c byte) bool { return isWord(c) || c == '_' || c == '-' || c == '.' }
 
 // command is a rule for the flags of a command, to its end.
 func command(names string, flags string, hints ...string) rule {
@@ -144,13 +161,13 @@ var rules = []rule{
 	{use: inText | inName | inPath, hints: hintsOf("cookie"), fold: true, pattern: re(`(?i)(\b(?:set-)?cookie\\*["']?\s?:\s*\\*["']?)[^\s"'\\<][^"'\n\\<]*`), with: "${1}" + Secret},
 
 	// Keys with values.
-	{use: always, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:` + key + `|` + upperKey + `)\\*["']?\s{0,3}(?:=>?|:=|->)\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
-	{use: inText | inName | inPath, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\s?:\s{1,3})` + value), with: "${1}" + Secret, unless: isCount},
-	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(` + key + `\\*["']\s?:\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
-	{use: inText, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"',;{(\[/-])(?:[a-z0-9]+[_-])*(?:[a-z0-9]*(?:password|passwd|passphrase|passcode|secret)|pwd|pass|(?:api|access|secret)[_-]?key|(?:access|auth|api)[_-]?token):)(?:` + quoted + `|[^\s:/"'<>&;,|)}\]][^\s"'&;,|<>)}\]]*)`), with: "${1}" + Secret},
-	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), with: "${1}" + Secret},
-	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)((?:^|[\s"'\[,(])--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}(?:\s+|\\*["']\s*,\s*))` + word), with: "${1}" + Secret},
-	{use: anywhere, hints: keyHints, fold: true, keyed: true, pattern: re(`(?i)(<[a-z_.:-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)[a-z0-9_.-]*(?:\s[^<>]*)?>)[^<]+(</)`), with: "${1}" + Secret + "${2}"},
+	{use: always, hints: keyHints, fold: true, keyed: assigned, pattern: re(`(?i)((?:` + key + `|` + upperKey + `)\\*["']?\s{0,3}(?:=>?|:=|->)\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
+	{use: inText | inName | inPath, hints: keyHints, fold: true, keyed: named, pattern: re(`(?i)(` + key + `\s?:\s{1,3})` + value), with: "${1}" + Secret, unless: isCount},
+	{use: anywhere, hints: keyHints, fold: true, keyed: inQuotes, pattern: re(`(?i)(` + key + `\\*["']\s?:\s{0,3})` + value), with: "${1}" + Secret, unless: isCount},
+	{use: inText, hints: keyHints, fold: true, keyed: named, pattern: re(`(?i)((?:^|[\s"',;{(\[/-])(?:[a-z0-9]+[_-])*(?:[a-z0-9]*(?:password|passwd|passphrase|passcode|secret)|pwd|pass|(?:api|access|secret)[_-]?key|(?:access|auth|api)[_-]?token):)(?:` + quoted + `|[^\s:/"'<>&;,|)}\]][^\s"'&;,|<>)}\]]*)`), with: "${1}" + Secret},
+	{use: anywhere, hints: keyHints, fold: true, keyed: inQuotes, pattern: re(`(?i)("(?:key|name)\\*"\s*:\s*\\*"(?:[a-z0-9]+[_.-])*` + keyword + `(?:[_.-][a-z0-9]+){0,3}\\*"\s*,\s*\\*"value\\*"\s*:\s*)(?:` + quoted + `)`), with: "${1}" + Secret},
+	{use: anywhere, hints: keyHints, fold: true, keyed: flagged, pattern: re(`(?i)((?:^|[\s"'\[,(])--?(?:[a-z0-9]+[_-])*` + keyword + `(?:[_-][a-z0-9]+){0,2}(?:\s+|\\*["']\s*,\s*))` + word), with: "${1}" + Secret},
+	{use: anywhere, hints: keyHints, fold: true, keyed: tagged, pattern: re(`(?i)(<[a-z_.:-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)[a-z0-9_.-]*(?:\s[^<>]*)?>)[^<]+(</)`), with: "${1}" + Secret + "${2}"},
 	{use: anywhere, hints: hintsOf("identified by", "password '", `password "`, "login "), fold: true, pattern: re(`(?i)(\b(?:identified\s+by|password)\s+)(?:'[^'<]*'?|"[^"<]*"?)`), with: "${1}" + Secret},
 	{use: anywhere, hints: hintsOf("login "), pattern: re(`(\blogin\s+\S+\s+password\s+)[^\s<]+`), with: "${1}" + Secret},
 	{use: anywhere, hints: hintsOf("aws_secret_access_key", "_authToken", "sudo"), pattern: re(`((?:aws_secret_access_key|_authToken)\s+|\becho\s+(?:-n\s+)?)` + word + `(\s*\|\s*sudo|\s|$)`), with: "${1}" + Secret + "${2}", unless: isNoSecretEcho},

@@ -133,7 +133,7 @@ func settle(s string, apply func(string) string) string {
 func once(s string, where use) string {
 	var buffer [512]byte
 	var lower []byte // s in lower case, once a rule asks for it
-	isKeyed := false
+	var keys keyUse
 	present := bytesOf(s)
 	lowerPresent := present.fold()
 	for i := range rules {
@@ -151,9 +151,9 @@ func once(s string, where use) string {
 			}
 			if lower == nil {
 				lower = appendLower(buffer[:0], s)
-				isKeyed = keyed(lower, lowerPresent)
+				keys = keyed(lower, lowerPresent)
 			}
-			if r.keyed && !isKeyed || !r.keyed && !r.hints.inBytes(lower, lowerPresent) {
+			if r.keyed != 0 && r.keyed&keys == 0 || r.keyed == 0 && !r.hints.inBytes(lower, lowerPresent) {
 				continue
 			}
 		}
