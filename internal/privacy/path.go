@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -38,6 +39,11 @@ func CanonicalPath(raw string) Path {
 	if isInstance(p.Canonical) {
 		return p
 	}
+	if plain := undone(p.Canonical); plain != p.Canonical {
+		if folded, collapsed := fold(plain, 0); collapsed || folded != plain {
+			p.Canonical = plain
+		}
+	}
 	if strings.Contains(p.Canonical, "/../") || strings.Contains(p.Canonical, "/./") {
 		p.Canonical = path.Clean(p.Canonical)
 	}
@@ -61,6 +67,16 @@ func CanonicalPath(raw string) Path {
 	}
 	p.Canonical, p.Collapsed = folded, collapsed
 	return p
+}
+
+// undone is a path without the escapes of URLs and of JSON.
+func undone(p string) string {
+	if strings.IndexByte(p, '%') >= 0 {
+		if plain, err := url.PathUnescape(p); err == nil {
+			p = printable(plain)
+		}
+	}
+	return strings.ReplaceAll(p, `\/`, "/")
 }
 
 // Instance tells apart what collapsed: it appends to the collapsed path a keyed digest of the raw path and of what else
