@@ -198,6 +198,25 @@ func TestGitleaksFindsNothing(t *testing.T) {
 	assert.Positive(t, files)
 }
 
+// TestGitleaksFindsNothingInGoldenOutput has it look at what this repository says that we write, and at its documents.
+func TestGitleaksFindsNothingInGoldenOutput(t *testing.T) {
+	detector, err := detect.NewDetectorDefaultConfig()
+	require.NoError(t, err)
+	files := 0
+	for _, directory := range []string{"witness/testdata", "snapshot/testdata", "docs"} {
+		require.NoError(t, filepath.WalkDir(filepath.Join("../..", directory), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			files++
+			report(t, detector, path, string(content))
+			return err
+		}))
+	}
+	assert.Greater(t, files, 5)
+}
+
 // printable has the texts in a file, each on a line of its own.
 func printable(content []byte) string {
 	var out strings.Builder

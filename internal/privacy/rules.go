@@ -152,7 +152,7 @@ var rules = []rule{
 	{use: anywhere, hints: hintsOf("sig="), pattern: re(`([?&;]sig=)[A-Za-z0-9%+/=_-]{16,}`), with: "${1}" + Secret},
 
 	// Credentials in URLs and connection strings.
-	{use: always, hints: hintsOf("://"), pattern: re(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?:[^\s/:@"'<>]*:\d*[^\d/\s@"'<>][^\s@"'<>]*(?:@[^\s/@"'<>.]+)*|[^\s/"'<>]+)@`), with: "${1}" + Secret + "@"},
+	{use: always, hints: hintsOf("://"), pattern: re(`([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?:[^\s/:@"'<>]*:\d*[^\d/\s@"'<>][^\s@"'<>]*(?:@[^\s/@"'<>.]+)*|[^\s/"'<>]+)@(?:sha\d+:)?`), with: "${1}" + Secret + "@", unless: isPinned},
 	{use: anywhere, hints: hintsOf("@"), pattern: re(`((?:^|[\s"'=(])[\w.%+-]+:)[^\s/:@"'<>][^\s/@"'<>]*(@(?:(?:tcp|unix|udp)\(|localhost\b|\[|` + Net + `|[A-Za-z0-9.-]+:\d|[A-Za-z0-9.-]+/))`), with: "${1}" + Secret + "${2}", unless: isDigestReference},
 
 	// Headers.
@@ -230,6 +230,9 @@ func endsInWord(match string) bool {
 	}
 	return true
 }
+
+// isPinned reports whether match is an image with a digest: docker-pullable://nginx:1.25@sha256:.
+func isPinned(match string) bool { return strings.HasSuffix(match, ":") }
 
 // isDigestReference reports whether match ends in what goes before a digest: image:tag@sha256:.
 func isDigestReference(match string) bool {
