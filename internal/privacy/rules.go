@@ -48,8 +48,9 @@ const (
 	upperKey = `(?-i:(?:^|[^A-Za-z0-9_])[A-Z0-9_]+_(?:KEY|PAT|PSK|DSN|SALT))`
 	// quoted is a value in quotes; in JSON that is a text in JSON, the quotes are escaped.
 	quoted = `"(?:[^"\\<]|\\.)*"?|\\"(?:[^"\\<]|\\\\\\"|\\\\|\\[^"\\<])*(?:\\")?|\\+"[^"<]*"?|\$?'(?:[^'\\<]|\\.)*'?`
-	// plain is a value without quotes. A backslash takes what follows with it.
-	plain = `(?:\\[^"'n<]|[^\s"'&;,|<>)}\]\\])+`
+	// plain is a value without quotes. A backslash takes what follows with it; what can end a value and is followed by more of
+	// one does not end it.
+	plain = `(?:\\[^"'n<]|[;,|)}\]]?[^\s"'&;,|<>)}\]\\])+`
 	value = `(?:` + quoted + `|\[[^\]<]*\]?|\{[^}<]*\}?|` + plain + `)`
 	// word is a value on a command line, no flag.
 	word = `(?:` + quoted + `|(?:\\.|[^\s"'<|;\\-])(?:\\.|[^\s"'<|;\\])*)`
@@ -174,7 +175,7 @@ var rules = []rule{
 
 	// Passwords of commands.
 	command(`mysql\w*|mariadb\w*`, `\s-p\s?`, "mysql", "mariadb"),
-	command(`sshpass|7z\w?|rar|unrar|mongo\w*|cqlsh|svn|rdesktop|evil-winrm|expect`, `\s-h?p\s*`, "sshpass", "7z", "rar ", "mongo", "cqlsh", "svn ", "rdesktop", "evil-winrm", "expect "),
+	command(`sshpass|7z\w?|rar|unrar|mongo\w*|cqlsh|svn|rdesktop|evil-winrm`, `\s-h?p\s*`, "sshpass", "7z", "rar ", "mongo", "cqlsh", "svn ", "rdesktop", "evil-winrm"),
 	command(`(?:docker|podman|nerdctl|buildah|skopeo|helm|oras|crane|az)\s[^|;\n]*\blogin`, `\s-p\s*`, " login "),
 	command(`redis-cli`, `\s(?:-a|--pass)\s*`, "redis-cli"),
 	command(`openssl`, `\s-(?:k|K|pass(?:in|out)?|passphrase|macopt)\s+`, "openssl"),
