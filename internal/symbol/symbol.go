@@ -84,6 +84,9 @@ type Symbol struct {
 // mangled name is told by its form, whatever the language. It is false when raw is not a symbol of its language, or has
 // an address or a token in it. It must not be applied to canonical names: CanonicalFrame is for those.
 func Canonical(raw, language string) (s Symbol, ok bool) {
+	if at := strings.IndexByte(raw, '\t'); at > 0 && (language == Kernel || language == "") {
+		raw = raw[:at] + " " + raw[at+1:] // before the module in /proc/kallsyms
+	}
 	if raw == "" || len(raw) > MaxRaw || !plain(raw) {
 		return Symbol{}, false
 	}
@@ -109,8 +112,11 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	if language != Go || raw[0] == '_' {
 		text = b.clones(b.initializer(text))
 	}
-	if strings.HasPrefix(text, "_R") && b.rustMangled(text) || isMangledCxx(text) {
-		return b.finish(b.language == Rust || b.mangled(text))
+	if isMangledCxx(text) {
+		return b.finish(b.mangled(text))
+	}
+	if isMangledRust(text) && b.rustMangled(text) {
+		return b.finish(true)
 	}
 	if read, is := b.otherMangled(text); is {
 		return b.finish(read)
@@ -308,6 +314,21 @@ func (b *builder) detect(raw, text string) string {
 	first, _, _ := strings.Cut(raw, ".")
 	if slash := strings.IndexByte(raw, '/'); slash > 0 && strings.Contains(raw[slash:], ".") || strings.Contains(raw, ".(*") || goPackages[first] {
 		return Go
+	}
+	return pathLanguage(text)
+}
+
+// pathLanguage tells Rust from C++ in a demangled name; a::b may be either.
+func pathLanguage(text string) string {
+	_, hash := cutLast(text, "::h")
+	switch {
+	case hasAny(text, "{closure", "{shim", "{impl#", "{async_", "<impl ", " as ", "$LT$"), len(hash) == 16 && isLowerHex(hash):
+		return Rust
+	case hasAny(text, "(anonymous namespace)::", "{lambda(", "'lambda"), strings.HasPrefix(text, "operator "), strings.Contains(text, "::operator"),
+		strings.Contains(text, "::") && strings.HasSuffix(cutQualifiers(text), ")"):
+		return Cxx
+	case hasAny(text, "::<", "<dyn ", "[u8"):
+		return Rust
 	}
 	return ""
 }
