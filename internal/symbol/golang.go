@@ -31,7 +31,14 @@ func (b *builder) golang(raw string) bool {
 			return false
 		}
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(raw, ".abi0"), ".abiinternal"), "·f")
+	text := raw
+	if strings.IndexByte(text, '+') > 0 {
+		text = cutOffset(text)
+	}
+	if text[len(text)-1] == ')' {
+		text = cutGoArguments(text)
+	}
+	text = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(text, ".abi0"), ".abiinternal"), "·f")
 	text, ok := b.dropTypeArguments(text)
 	if !ok {
 		return false
@@ -56,6 +63,15 @@ func (b *builder) golang(raw string) bool {
 	}
 	b.pkg = pkg
 	return b.golangMember(text[dot+1:])
+}
+
+// cutGoArguments cuts what a stack trace of the Go runtime writes behind a function: (...), (0x1, {0xc000012345, 0x2, ...}).
+func cutGoArguments(text string) string {
+	at := strings.LastIndexByte(text, '(')
+	if at <= 0 || strings.Trim(text[at+1:len(text)-1], "0123456789abcdefx{}, .?_") != "" {
+		return text
+	}
+	return text[:at]
 }
 
 // dropTypeArguments leaves [] of type arguments, wherever they are balanced.
@@ -135,8 +151,12 @@ func (b *builder) golangMember(text string) bool {
 	// A function, not a type, when it has closures of its own. A function, not a method, when it has type arguments.
 	var firstIsFunction, secondIsFunction bool
 	for i, part := range parts {
-		if name, ok := b.loopBody(part); ok {
+		for name, ok := b.loopBody(part); ok; name, ok = b.loopBody(part) {
 			part = name
+		}
+		if name, number, ok := strings.Cut(part, "·dwrap·"); ok && isNumber(number) {
+			part = name // what Go 1.17 called gowrap and deferwrap
+			b.flag(FlagThunk)
 		}
 		if i == 1 && isNumber(part) && len(parts) > 2 && parts[0] != "init" && isGoIdentifier(parts[2]) && closureFlag(parts[2]) == "" {
 			continue // a local type: T.1.M
