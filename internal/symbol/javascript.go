@@ -90,6 +90,9 @@ func (b *builder) jsName(name, file string) bool {
 	if name == "" && file != "" {
 		name = jsAnonymous
 	}
+	for _, word := range []string{".get ", ".set ", ".static ", ".async "} {
+		name = strings.Replace(name, word, ".", 1) // Type.get name [as name]
+	}
 	if before, symbol, ok := strings.Cut(name, "[Symbol."); ok {
 		name = before + "Symbol." + strings.TrimSuffix(symbol, "]")
 	}

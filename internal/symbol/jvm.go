@@ -189,9 +189,10 @@ func (b *builder) jvmClosureClass(class, method string) (string, string) {
 		}
 	}
 	if method == "invoke" || method == "invokeSuspend" {
+		// Outer$function$variable$1
 		segments := strings.Split(class, "$")
-		for i := 1; i+1 < len(segments); i++ {
-			if isWord(segments[i]) && !isUpper(segments[i]) && isNumber(segments[i+1]) {
+		for i := 1; i+1 < len(segments) && isNumber(segments[len(segments)-1]); i++ {
+			if isWord(segments[i]) && !isUpper(segments[i]) && segments[i][0] != '_' {
 				b.flag(FlagLambda)
 				return strings.Join(segments[:i], "$"), segments[i]
 			}
@@ -241,7 +242,7 @@ func (b *builder) jvmMethod(method string) string {
 			return sourceName(name)
 		}
 	}
-	for _, mark := range []string{"$lambda$", "$lambda-"} {
+	for _, mark := range []string{"$lambda$", "$lambda-", "$$anonfun$"} {
 		if name, number, ok := strings.Cut(method, mark); ok && name != "" && number != "" && number[0] >= '0' && number[0] <= '9' {
 			b.flag(FlagLambda)
 			return name

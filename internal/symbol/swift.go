@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -251,7 +252,7 @@ func (p *swiftParser) extension() bool {
 		p.at++
 	} else if p.peek() != 'A' {
 		return false
-	} else if op, ok := p.operator(); !ok || op != "A" {
+	} else if op, ok := p.operator(); !ok || op[0] != 'A' {
 		return false
 	}
 	for range 32 {
@@ -492,6 +493,9 @@ func isSwiftOperator(s string) bool {
 	return s != "" && len(s) <= 16 && strings.Trim(s, "&@/=><*!|+?%-~^.") == ""
 }
 
+// privateSwift is a private name with the hash of its file.
+var privateSwift = regexp.MustCompile(`\((\w+) in _[0-9A-F]+\)`)
+
 // swiftText reads a name that was demangled by someone else. Labels, parameters and types are cut; what is in a closure or
 // thunk belongs to the function.
 func (b *builder) swiftText(text string) bool {
@@ -532,7 +536,7 @@ func (b *builder) swiftText(text string) bool {
 		text = strings.TrimPrefix(rest, "static ")
 	}
 	text = strings.TrimPrefix(text, "static ")
-	path, _, _ := strings.Cut(text, "(")
+	path, _, _ := strings.Cut(privateSwift.ReplaceAllString(text, "$1"), "(")
 	path, _, _ = strings.Cut(path, " : ")
 	operator := false
 	for _, fixity := range []string{" infix", " prefix", " postfix"} {
