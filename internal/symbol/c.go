@@ -73,7 +73,7 @@ func isShortHex(s string) bool {
 
 // isVersion reports whether s can be an ELF symbol version, and not a host: behind its last dot is a number.
 func isVersion(s string) bool {
-	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || len(s) > 64 || len(last) < len(s) && (last == "" || last[0] < '0' || last[0] > '9') {
+	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || isIP(s) || len(s) > 64 || len(last) < len(s) && (last == "" || last[0] < '0' || last[0] > '9') {
 		return false
 	}
 	for i := range len(s) {

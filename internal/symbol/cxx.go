@@ -474,11 +474,15 @@ func isOperator(s string) bool {
 // isTypeName reports whether s is a type without template arguments: words and ::, then pointers and references.
 func isTypeName(s string) bool {
 	s = strings.TrimRight(s, "*& ")
-	words := strings.Split(s, " ")
-	if len(words) > 4 {
-		return false
-	}
-	for _, word := range words {
+	named := false
+	for word := range strings.SplitSeq(s, " ") {
+		if cxxTypeWords[word] {
+			continue
+		}
+		if named {
+			return false
+		}
+		named = true
 		for part := range strings.SplitSeq(word, "::") {
 			if !isCxxIdentifier(part) {
 				return false

@@ -269,7 +269,10 @@ func (b *builder) golangAliases() {
 // isImportPath reports whether s is what the go command takes as an import path. That of a package outside of modules and
 // GOPATH is _ and its directory, which is nobody's business.
 func isImportPath(s string) bool {
-	if s == "" || len(s) > 512 || strings.HasPrefix(s, "_/") || s[0] == '~' {
+	if s == "" || len(s) > 512 || strings.HasPrefix(s, "_/") || s[0] == '~' || s[0] == '-' {
+		return false
+	}
+	if host, _, _ := strings.Cut(s, "/"); isIP(host) {
 		return false
 	}
 	for element := range strings.SplitSeq(s, "/") {

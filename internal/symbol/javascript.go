@@ -206,7 +206,7 @@ func isJSPackage(s string) bool {
 }
 
 func isNPMName(s string) bool {
-	if s == "" || s[0] == '.' || s[0] == '_' && len(s) == 1 {
+	if s == "" || s[0] == '.' || s == "_" || s[0] == '-' && len(s) > 1 || isIP(s) {
 		return false
 	}
 	for i := range len(s) {

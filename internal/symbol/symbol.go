@@ -8,6 +8,7 @@ package symbol
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -394,6 +395,15 @@ func hasLongRun(name string) bool {
 		}
 	}
 	return false
+}
+
+// isIP reports whether s is an IPv4 address.
+func isIP(s string) bool {
+	if s == "" || s[0] > '9' {
+		return false
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 func isAlphanumeric(c byte) bool {
