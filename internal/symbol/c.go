@@ -157,11 +157,24 @@ func (b *builder) c(text string) bool {
 			}
 		}
 	}
+	text = b.cgo(text)
 	if !isIdentifier(text) || len(text) == 2 && text[0] == '$' && strings.IndexByte("adtx", text[1]) >= 0 {
 		return false // $x and its like mark code and data on ARM and RISC-V
 	}
 	b.member = text
 	return true
+}
+
+// cgo cuts the hash of the source from what the go command makes to call between Go and C, _cgo_<hash>_Cfunc_f and _cgoexp_<hash>_f.
+func (b *builder) cgo(text string) string {
+	const size = len("0123456789ab")
+	for _, prefix := range []string{"_cgo_", "_cgoexp_"} {
+		if rest, ok := strings.CutPrefix(text, prefix); ok && len(rest) > size+1 && rest[size] == '_' && isLowerHex(rest[:size]) {
+			b.flag(FlagThunk)
+			return prefix + rest[size+1:]
+		}
+	}
+	return text
 }
 
 // syscallPrefixes stand before the name of a system call that people know.

@@ -44,6 +44,11 @@ func (b *builder) golang(raw string) bool {
 		return false
 	}
 	slash := strings.LastIndexByte(text, '/')
+	if slash > 0 {
+		if whole := b.promoted(text, slash); len(whole) < len(text) {
+			text, slash = whole, strings.LastIndexByte(whole, '/')
+		}
+	}
 	dot := strings.IndexByte(text[slash+1:], '.')
 	if dot < 0 {
 		// Assembly and C in a Go program.
@@ -101,6 +106,36 @@ func (b *builder) dropTypeArguments(text string) (string, bool) {
 	return out.String(), depth == 0
 }
 
+// promoted cuts the package from a method without a capital that is promoted from a type of that package, embedded in T:
+// a/b.(*T).c/d.m, a/b.T.c/d.m. What bears such a name calls it.
+func (b *builder) promoted(text string, slash int) string {
+	dot := strings.IndexByte(text[slash:], '.')
+	if dot < 0 {
+		return text
+	}
+	method := text[slash+dot+1:]
+	if at := strings.Index(text[:slash], ".(*"); at > 0 {
+		if end := strings.Index(text[at:slash], ")."); end > 0 {
+			b.flag(FlagThunk)
+			return text[:at+end+2] + method
+		}
+		return text
+	}
+	// A directory may have dots too, but seldom two with words behind them.
+	from := strings.IndexByte(text, '/') + 1
+	for from > 0 && from < slash {
+		end := from + strings.IndexByte(text[from:], '/')
+		if pkg := strings.IndexByte(text[from:end], '.'); pkg > 0 {
+			if name, root, ok := strings.Cut(text[from+pkg+1:end], "."); ok && isGoIdentifier(name) && isGoIdentifier(root[:min(1, len(root))]) {
+				b.flag(FlagThunk)
+				return text[:from+pkg+1] + name + "." + method
+			}
+		}
+		from = end + 1
+	}
+	return text
+}
+
 // decodePackage undoes the linker's %xx in a package path.
 func decodePackage(s string) (string, bool) {
 	if strings.IndexByte(s, '%') < 0 {
@@ -132,7 +167,10 @@ func (b *builder) golangMember(text string) bool {
 		text = name
 		b.flag(FlagThunk)
 	}
-	parts := strings.Split(localTypes(text), ".")
+	parts := strings.Split(localTypes(b.cgo(text)), ".")
+	if len(parts) > maxSegments {
+		return false
+	}
 	// Initialization of the package's variables and of its maps.
 	switch {
 	case len(parts) > 2 && parts[0] == "glob" && parts[1] == "":
@@ -147,7 +185,8 @@ func (b *builder) golangMember(text string) bool {
 		b.flag(FlagInit)
 	}
 	names, generic := parts[:0], false
-	var firstIsPointer, secondIsPointer bool // (*T)
+	inner, closed := 0, false // where the names behind the last closure begin
+	var pointers uint64       // the names that are (*T), a bit each
 	// A function, not a type, when it has closures of its own. A function, not a method, when it has type arguments.
 	var firstIsFunction, secondIsFunction bool
 	for i, part := range parts {
@@ -164,6 +203,7 @@ func (b *builder) golangMember(text string) bool {
 		if i > 0 {
 			if flag := closureFlag(part); flag != "" {
 				b.flag(flag)
+				closed = true
 				firstIsFunction = firstIsFunction || len(names) == 1
 				secondIsFunction = secondIsFunction || len(names) == 2 && generic
 				continue
@@ -181,17 +221,15 @@ func (b *builder) golangMember(text string) bool {
 		if !isGoIdentifier(name) {
 			return false
 		}
-		switch len(names) {
-		case 0:
-			firstIsPointer = pointer
-		case 1:
-			secondIsPointer = pointer
+		if closed {
+			inner, closed = len(names), false
+		}
+		if pointer {
+			pointers |= 1 << len(names)
 		}
 		names = append(names, name)
 	}
-	if len(names) > 8 {
-		return false
-	}
+	firstIsPointer, secondIsPointer := pointers&1 != 0, pointers&2 != 0
 	size := min(len(names), 2)
 	switch {
 	case names[0] == "init" && !firstIsPointer, firstIsFunction && !firstIsPointer, secondIsFunction, secondIsPointer:
@@ -200,8 +238,13 @@ func (b *builder) golangMember(text string) bool {
 		return false
 	}
 	b.member = strings.Join(names[:size], ".")
-	if rest := names[size:]; len(rest) > 0 {
-		b.aliases = append(b.aliases, "?."+strings.Join(rest[:min(len(rest), 2)], "."))
+	if len(names) > size {
+		// It is code of the innermost. What stands before that may be its type, or the method of a (*T).
+		from := len(names) - 1
+		if from > max(size, inner) && !generic && (from-2 < max(size, inner) || pointers>>(from-2)&1 == 0) {
+			from--
+		}
+		b.aliases = append(b.aliases, "?."+strings.Join(names[from:], "."))
 		b.flag(FlagInlinedClone)
 		b.doubt = 0.5
 	}
