@@ -12,7 +12,10 @@ func (b *builder) affixes(raw string, kernel bool) string {
 			text, b.pkg, b.language = name, module[:len(module)-1], Kernel
 		}
 	}
-	text = b.cutClones(cutOffset(text))
+	if last := text[len(text)-1]; last == ']' || last == ')' {
+		text = b.cutClones(text)
+	}
+	text = cutOffset(text)
 	if name, version, ok := strings.Cut(text, "@"); ok && name != "" {
 		version = strings.TrimPrefix(version, "@")
 		if version == "plt" {
@@ -28,6 +31,9 @@ func (b *builder) affixes(raw string, kernel bool) string {
 
 // cutOffset cuts an offset in the function: +0x1a, +0x1a/0x2b or, as bpftrace writes it, +26.
 func cutOffset(text string) string {
+	if strings.IndexByte(text, '+') <= 0 {
+		return text
+	}
 	if name, offset, ok := strings.Cut(text, "+0x"); ok && isOffset(offset) {
 		return name
 	}
@@ -46,7 +52,7 @@ func (b *builder) cutClones(text string) string {
 			at = strings.LastIndex(text, " (.")
 			from = at + len(" (")
 		}
-		if at <= 0 || strings.IndexByte("])", text[len(text)-1]) < 0 || b.clones("f"+text[from:len(text)-1]) != "f" {
+		if at <= 0 || b.clones("f"+text[from:len(text)-1]) != "f" {
 			return text
 		}
 		text = text[:at]
@@ -167,6 +173,9 @@ func (b *builder) c(text string) bool {
 
 // cgo cuts the hash of the source from what the go command makes to call between Go and C, _cgo_<hash>_Cfunc_f and _cgoexp_<hash>_f.
 func (b *builder) cgo(text string) string {
+	if !strings.HasPrefix(text, "_cgo") {
+		return text
+	}
 	const size = len("0123456789ab")
 	for _, prefix := range []string{"_cgo_", "_cgoexp_"} {
 		if rest, ok := strings.CutPrefix(text, prefix); ok && len(rest) > size+1 && rest[size] == '_' && isLowerHex(rest[:size]) {
@@ -182,6 +191,9 @@ var syscallPrefixes = []string{"__x64_", "__ia32_", "__x32_", "__arm64_", "__ris
 
 // kernelAliases adds the name of a system call that people know.
 func (b *builder) kernelAliases() {
+	if !strings.HasPrefix(b.member, "__") {
+		return
+	}
 	for _, prefix := range syscallPrefixes {
 		if name, ok := strings.CutPrefix(b.member, prefix); ok && isSyscall(name) {
 			b.aliases = append(b.aliases, name)

@@ -31,10 +31,7 @@ func (b *builder) golang(raw string) bool {
 			return false
 		}
 	}
-	text := raw
-	if strings.IndexByte(text, '+') > 0 {
-		text = cutOffset(text)
-	}
+	text := cutOffset(raw)
 	if text[len(text)-1] == ')' {
 		text = cutGoArguments(text)
 	}

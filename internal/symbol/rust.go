@@ -199,20 +199,10 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 			return nil, nil, false
 		}
 		text = rest
-		switch {
-		case part == "{closure}" || part == "{{closure}}" || strings.HasPrefix(part, "{closure"):
-			b.flag(FlagClosure)
-		case strings.HasPrefix(part, "{shim") || strings.HasPrefix(part, "{{vtable.shim") || part == "{{shim}}":
-			b.flag(FlagShim)
-		case strings.HasPrefix(part, "{async_fn"):
-			b.flag(FlagAsync) // its body
-		case hasPrefix(part, "{async_block", "{async_closure", "{coroutine", "{gen_", "{async_gen_"):
-			b.flag(FlagAsync, FlagClosure)
-		case strings.HasPrefix(part, "{impl#"):
-			b.doubt = 0.5 // of which type is not known
-		case part[0] == '{':
-			// {constant#1} and the like have no name.
-		case part[0] == '<':
+		switch part[0] {
+		case '{':
+			b.rustScope(part)
+		case '<':
 			inner := part[1 : len(part)-1]
 			self, of := inner, ""
 			if rest, isImpl := strings.CutPrefix(inner, "impl "); isImpl && text != "" {
@@ -270,6 +260,23 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 	return segments, trait, true
 }
 
+// rustScope flags a part of a path that has no name of its own.
+func (b *builder) rustScope(part string) {
+	switch {
+	case hasPrefix(part, "{closure", "{{closure}}"):
+		b.flag(FlagClosure)
+	case hasPrefix(part, "{shim", "{{vtable.shim", "{{shim}}"):
+		b.flag(FlagShim)
+	case strings.HasPrefix(part, "{async_fn"):
+		b.flag(FlagAsync) // its body
+	case hasPrefix(part, "{async_block", "{async_closure", "{coroutine", "{gen_", "{async_gen_"):
+		b.flag(FlagAsync, FlagClosure)
+	case strings.HasPrefix(part, "{impl#"):
+		b.doubt = 0.5 // of which type is not known
+	}
+	// {constant#1} and the like are not told apart.
+}
+
 // rustName is an identifier without its generic arguments.
 func (b *builder) rustName(part string) (string, bool) {
 	// The older scheme appends {{vtable.shim}} to the name itself.
@@ -282,7 +289,10 @@ func (b *builder) rustName(part string) (string, bool) {
 		b.flag(FlagGeneric)
 	}
 	// That of a crate: std[0123456789abcdef].
-	if at := strings.IndexByte(part, '['); at > 0 && part[len(part)-1] == ']' && len(part)-at <= 18 && isLowerHex(part[at+1:len(part)-1]) {
+	if at := len(part) - 1; at < 0 || part[at] != ']' {
+		return part, isRustIdentifier(part)
+	}
+	if at := strings.IndexByte(part, '['); at > 0 && len(part)-at <= 18 && isLowerHex(part[at+1:len(part)-1]) {
 		part = part[:at]
 	}
 	return part, isRustIdentifier(part)
