@@ -24,6 +24,9 @@ func (b *builder) javascript(raw string) bool {
 			return b.jsName(name, file)
 		}
 	}
+	if function, location, ok := strings.Cut(name, "@"); ok && hasPosition(location) && isLocation(location) && !strings.ContainsAny(function, "/ (") {
+		return b.jsName(function, location) // as Firefox and Safari write it
+	}
 	if before, location, ok := strings.Cut(name, " ("); ok {
 		if !strings.HasSuffix(location, ")") {
 			return false

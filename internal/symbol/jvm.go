@@ -182,6 +182,10 @@ func (b *builder) jvmClosureClass(class, method string) (string, string) {
 		b.doubt = 0.8 // which function it is in is not known
 		return outer + "$$anonfun", method
 	}
+	if outer, number, ok := strings.Cut(class, "$fn__"); ok && outer != "" && isNumber(number) {
+		b.flag(FlagLambda) // of Clojure
+		return outer, method
+	}
 	if outer, rest, ok := strings.Cut(class, "$_"); ok && outer != "" && (method == "doCall" || method == "call") {
 		if name, number, ok := strings.Cut(rest, "_closure"); ok && isWord(name) && number != "" {
 			b.flag(FlagLambda)

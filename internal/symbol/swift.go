@@ -527,6 +527,22 @@ func (b *builder) swiftText(text string) bool {
 		text = rest
 		b.flag(FlagClosure)
 	}
+	if rest, ok := strings.CutPrefix(text, "protocol witness for "); ok {
+		// protocol witness for Module.Protocol.function() -> () in conformance Module.Type : Module.Protocol in Module
+		function, of, ok := strings.Cut(rest, " in conformance ")
+		function, _, _ = strings.Cut(function, "(")
+		function, _, _ = strings.Cut(function, " : ")
+		of, _, _ = strings.Cut(of, " ")
+		protocol, name := cutLast(function, ".")
+		if _, accessor := cutLast(protocol, "."); name == "getter" || name == "setter" || name == "modify" || name == "read" {
+			name = accessor + "." + name
+		}
+		if !ok || !isDotted(protocol) {
+			return false
+		}
+		text = of + "." + name
+		b.flag(FlagThunk)
+	}
 	if rest, ok := strings.CutPrefix(text, "(extension in "); ok {
 		// (extension in Module):Swift.String.function
 		module, rest, ok := strings.Cut(rest, "):")
