@@ -8,8 +8,11 @@ import (
 func (b *builder) affixes(raw string, kernel bool) string {
 	text := raw
 	if kernel {
-		if name, module, ok := strings.Cut(text, " ["); ok && strings.HasSuffix(module, "]") && isIdentifier(module[:len(module)-1]) {
-			text, b.pkg, b.language = name, module[:len(module)-1], Kernel
+		if name, module, ok := strings.Cut(text, " ["); ok && strings.HasSuffix(module, "]") {
+			module, buildID, _ := strings.Cut(module[:len(module)-1], " ")
+			if isIdentifier(module) && (buildID == "" || isLowerHex(buildID)) {
+				text, b.pkg, b.language = name, module, Kernel
+			}
 		}
 	}
 	if last := text[len(text)-1]; last == ']' || last == ')' {

@@ -65,6 +65,11 @@ func (b *builder) setCxx(segments []string) {
 		}
 		kept = append(kept, segment)
 	}
+	if strings.HasPrefix(kept[0], "$_") {
+		// A lambda outside of functions: each file has one of this number.
+		b.flag(FlagClosure)
+		b.doubt = 0.8
+	}
 	last := len(kept) - 1
 	b.pkg, b.member = strings.Join(kept[:last], "::"), kept[last]
 }

@@ -155,10 +155,16 @@ func (b *builder) rustPath(text string) bool {
 	return isRustPath(b.pkg, b.member)
 }
 
+// hasRustHash reports whether a demangled name still has the hash of the older scheme.
+func hasRustHash(text string) bool {
+	at := len(text) - len("::h0123456789abcdef")
+	return at > 0 && strings.HasPrefix(text[at:], "::h") && isLowerHex(text[at+len("::h"):])
+}
+
 // cutRustHash cuts the hash of the older scheme, std::rt::main::h0123456789abcdef, and undoes the escapes that demanglers of C++ leave.
 func cutRustHash(text string) (string, bool) {
-	if at := len(text) - len("::h0123456789abcdef"); at > 0 && strings.HasPrefix(text[at:], "::h") && isLowerHex(text[at+3:]) {
-		text = text[:at]
+	if hasRustHash(text) {
+		text = text[:len(text)-len("::h0123456789abcdef")]
 	}
 	if strings.IndexByte(text, '$') < 0 {
 		return text, true

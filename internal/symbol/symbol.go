@@ -130,6 +130,9 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	} else {
 		b.language = language
 	}
+	if (language == C || language == Cxx) && hasRustHash(text) {
+		b.language = Rust
+	}
 	switch b.language {
 	case Go:
 		b.flags = nil
@@ -321,9 +324,8 @@ func (b *builder) detect(raw, text string) string {
 
 // pathLanguage tells Rust from C++ in a demangled name; a::b may be either.
 func pathLanguage(text string) string {
-	_, hash := cutLast(text, "::h")
 	switch {
-	case hasAny(text, "{closure", "{shim", "{impl#", "{async_", "<impl ", " as ", "$LT$"), len(hash) == 16 && isLowerHex(hash):
+	case hasAny(text, "{closure", "{shim", "{impl#", "{async_", "<impl ", " as ", "$LT$") || hasRustHash(text):
 		return Rust
 	case hasAny(text, "(anonymous namespace)::", "{lambda(", "'lambda"), strings.HasPrefix(text, "operator "), strings.Contains(text, "::operator"),
 		strings.Contains(text, "::") && strings.HasSuffix(cutQualifiers(text), ")"):
