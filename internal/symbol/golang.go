@@ -316,7 +316,7 @@ func isImportPath(s string) bool {
 		return false
 	}
 	for element := range strings.SplitSeq(s, "/") {
-		if element == "" || element == "." || element == ".." {
+		if element == "" || element[len(element)-1] == '.' {
 			return false
 		}
 		for i := range len(element) {
