@@ -267,7 +267,7 @@ func (b *builder) cxxText(text string) bool {
 		switch {
 		case rest == "":
 			text = ""
-		case strings.HasPrefix(rest, "::"):
+		case strings.HasPrefix(rest, "::") && len(rest) > 2:
 			text = rest[2:]
 		case !called && strings.IndexByte(" *&", rest[0]) >= 0:
 			// A word of the result's type, of which there is one beside the language's own.

@@ -172,6 +172,8 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"template arguments without end", Cxx, "ns::A<int::f()"},
 		{"parentheses without end", Cxx, "ns::f(int"},
 		{"brackets that cross", Cxx, "ns::f(int]"},
+		{"nothing behind ::", Cxx, "ns::f::"},
+		{"nothing behind a namespace without name", Cxx, "(anonymous namespace)::"},
 		{"lambda of nothing", Cxx, "{lambda()#1}::operator()() const"},
 		{"mark of data on ARM", C, "$d.1"},
 		{"arguments of a Go function", Go, "main.F(password)"},
