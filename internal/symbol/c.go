@@ -8,13 +8,17 @@ import (
 func (b *builder) affixes(raw string, kernel bool) string {
 	text := raw
 	if kernel {
-		if name, module, ok := strings.Cut(text, " ["); ok && strings.HasSuffix(module, "]") && isIdentifier(module[:len(module)-1]) {
-			text, b.pkg, b.language = name, module[:len(module)-1], Kernel
+		if name, module, ok := strings.Cut(text, " ["); ok && strings.HasSuffix(module, "]") {
+			module, buildID, _ := strings.Cut(module[:len(module)-1], " ")
+			if isIdentifier(module) && (buildID == "" || isLowerHex(buildID)) {
+				text, b.pkg, b.language = name, module, Kernel
+			}
 		}
 	}
-	if name, offset, ok := strings.Cut(text, "+0x"); ok && isOffset(offset) {
-		text = name
+	if last := text[len(text)-1]; last == ']' || last == ')' {
+		text = b.cutClones(text)
 	}
+	text = cutOffset(text)
 	if name, version, ok := strings.Cut(text, "@"); ok && name != "" {
 		version = strings.TrimPrefix(version, "@")
 		if version == "plt" {
@@ -26,6 +30,36 @@ func (b *builder) affixes(raw string, kernel bool) string {
 		}
 	}
 	return text
+}
+
+// cutOffset cuts an offset in the function: +0x1a, +0x1a/0x2b or, as bpftrace writes it, +26.
+func cutOffset(text string) string {
+	if strings.IndexByte(text, '+') <= 0 {
+		return text
+	}
+	if name, offset, ok := strings.Cut(text, "+0x"); ok && isOffset(offset) {
+		return name
+	}
+	if name, offset := cutLast(text, "+"); name != "" && len(offset) <= 8 && isNumber(offset) {
+		return name
+	}
+	return text
+}
+
+// cutClones cuts how demanglers and debuggers write the suffixes of compiler clones, [clone .isra.0] and (.isra.0), and flags them.
+func (b *builder) cutClones(text string) string {
+	for {
+		at := strings.LastIndex(text, " [clone .")
+		from := at + len(" [clone ")
+		if at < 0 {
+			at = strings.LastIndex(text, " (.")
+			from = at + len(" (")
+		}
+		if at <= 0 || b.clones("f"+text[from:len(text)-1]) != "f" {
+			return text
+		}
+		text = text[:at]
+	}
 }
 
 // isOffset reports whether s is hex, or hex/0xhex, of at most 8 digits each.
@@ -48,7 +82,7 @@ func isShortHex(s string) bool {
 
 // isVersion reports whether s can be an ELF symbol version, and not a host: behind its last dot is a number.
 func isVersion(s string) bool {
-	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || len(s) > 64 || len(last) < len(s) && (last == "" || last[0] < '0' || last[0] > '9') {
+	if last := s[strings.LastIndexByte(s, '.')+1:]; s == "" || isIP(s) || len(s) > 64 || len(last) < len(s) && (last == "" || last[0] < '0' || last[0] > '9') {
 		return false
 	}
 	for i := range len(s) {
@@ -64,7 +98,7 @@ var cloneSuffixes = map[string][]string{
 	"isra": nil, "part": nil, "constprop": nil, "cold": {FlagCold}, "unlikely": {FlagCold}, "lto_priv": nil, "llvm": nil,
 	"__uniq": nil, "localalias": nil, "clone": nil, "ifunc": nil, "resolver": nil, "default": nil, "specialized": nil,
 	"warm": nil, "split": nil, "exit": nil, "startup": nil, "hot": nil, "extracted": nil, "outlined": nil, "local": nil,
-	"_omp_fn": nil, "simdclone": nil, "constant": nil, "alias": nil, "str": nil,
+	"_omp_fn": nil, "omp_outlined": nil, "omp_outlined_debug__": nil, "__part": nil, "eh": nil, "cfi": nil, "cfi_jt": {FlagThunk}, "simdclone": nil, "constant": nil, "alias": nil, "str": nil,
 	"actor": nil, "destroy": nil, "resume": nil, "cleanup": nil, // of a coroutine
 }
 
@@ -132,18 +166,37 @@ func (b *builder) c(text string) bool {
 			}
 		}
 	}
-	if !isIdentifier(text) {
-		return false
+	text = b.cgo(text)
+	if !isIdentifier(text) || len(text) == 2 && text[0] == '$' && strings.IndexByte("adtx", text[1]) >= 0 {
+		return false // $x and its like mark code and data on ARM and RISC-V
 	}
 	b.member = text
 	return true
 }
 
+// cgo cuts the hash of the source from what the go command makes to call between Go and C, _cgo_<hash>_Cfunc_f and _cgoexp_<hash>_f.
+func (b *builder) cgo(text string) string {
+	if !strings.HasPrefix(text, "_cgo") {
+		return text
+	}
+	const size = len("0123456789ab")
+	for _, prefix := range []string{"_cgo_", "_cgoexp_"} {
+		if rest, ok := strings.CutPrefix(text, prefix); ok && len(rest) > size+1 && rest[size] == '_' && isLowerHex(rest[:size]) {
+			b.flag(FlagThunk)
+			return prefix + rest[size+1:]
+		}
+	}
+	return text
+}
+
 // syscallPrefixes stand before the name of a system call that people know.
-var syscallPrefixes = []string{"__x64_", "__ia32_", "__arm64_", "__se_", "__do_"}
+var syscallPrefixes = []string{"__x64_", "__ia32_", "__x32_", "__arm64_", "__riscv_", "__s390x_", "__s390_", "__powerpc_", "__se_", "__do_"}
 
 // kernelAliases adds the name of a system call that people know.
 func (b *builder) kernelAliases() {
+	if !strings.HasPrefix(b.member, "__") {
+		return
+	}
 	for _, prefix := range syscallPrefixes {
 		if name, ok := strings.CutPrefix(b.member, prefix); ok && isSyscall(name) {
 			b.aliases = append(b.aliases, name)

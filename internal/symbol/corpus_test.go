@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ianlancetaylor/demangle"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -390,4 +392,25 @@ func TestKernelCorpus(t *testing.T) {
 	requireExplained(t, "refused symbols", slices.DeleteFunc(m.refused, func(raw string) bool {
 		return raw[0] == '.' // a label of assembly
 	}))
+}
+
+// TestDemangled: a mangled name and what a demangler makes of it are the same function.
+func TestDemangled(t *testing.T) {
+	for _, file := range []string{"cxx.txt", "rust.txt"} {
+		data, err := os.ReadFile("testdata/samples/" + file)
+		require.NoError(t, err)
+		for _, raw := range strings.Fields(string(data)) {
+			s, ok := Canonical(raw, "")
+			text, err := demangle.ToString(raw)
+			if !ok || err != nil || strings.HasSuffix(text, "::") {
+				continue
+			}
+			of, ok := Canonical(text, s.Language)
+			assert.True(t, ok, text)
+			assert.Equal(t, s.Name, of.Name, text)
+			if of, ok = Canonical(text, ""); ok {
+				assert.Equal(t, s.Language, of.Language, text)
+			}
+		}
+	}
 }

@@ -44,12 +44,16 @@ func isLegacyRust(name string) bool {
 	if !strings.HasPrefix(name, "_ZN") || len(name) < 24 || !strings.HasSuffix(name, "E") || name[len(name)-20:len(name)-17] != "17h" {
 		return false
 	}
-	for _, c := range []byte(name[len(name)-17 : len(name)-1]) {
+	return isLowerHex(name[len(name)-17 : len(name)-1])
+}
+
+func isLowerHex(s string) bool {
+	for _, c := range []byte(s) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
 	}
-	return true
+	return s != ""
 }
 
 func (b *builder) setCxx(segments []string) {
@@ -60,6 +64,11 @@ func (b *builder) setCxx(segments []string) {
 			continue
 		}
 		kept = append(kept, segment)
+	}
+	if strings.HasPrefix(kept[0], "$_") {
+		// A lambda outside of functions: each file has one of this number.
+		b.flag(FlagClosure)
+		b.doubt = 0.8
 	}
 	last := len(kept) - 1
 	b.pkg, b.member = strings.Join(kept[:last], "::"), kept[last]
@@ -202,56 +211,226 @@ func print(node demangle.AST) string {
 
 // conversion is the type that a conversion operator converts to.
 func (b *builder) conversion(to demangle.AST) string {
-	text := strings.TrimSuffix(print(to), " const")
-	for _, inline := range []string{"__cxx11::", "__1::", "__ndk1::"} {
-		text = strings.ReplaceAll(text, "std::"+inline, "std::")
-	}
-	return text
+	return inlineNamespaces.Replace(strings.TrimSuffix(print(to), " const"))
 }
 
-// cxxText reads a C++ name that was demangled by someone else: a::b::c, with template arguments and parameters.
+// inlineNamespaces leaves inline namespaces of the standard library out of a type.
+var inlineNamespaces = strings.NewReplacer("std::__cxx11::", "std::", "std::__1::", "std::", "std::__ndk1::", "std::", "decltype(nullptr)", "std::nullptr_t")
+
+// cxxText reads a C++ name that was demangled by someone else, with what debuggers write around it:
+// std::ostream& ns::A<int>::f[abi:x](int)::L::g() const. What is inside a lambda belongs to the function around it.
 func (b *builder) cxxText(text string) bool {
 	if isIdentifier(text) {
 		b.member = text
 		return true
 	}
-	text = strings.ReplaceAll(strings.TrimSuffix(text, " const"), "(anonymous namespace)", "{anonymous}")
-	var segments []string
-	for text != "" {
-		if strings.HasPrefix(text, "operator") && (len(text) == 8 || !isAlphanumeric(text[8]) && text[8] != '_') {
-			// Behind the operator there are only parameters.
-			if at := strings.LastIndexByte(text, '('); at > len("operator") {
-				text = text[:at]
-			}
-			segments = append(segments, strings.TrimSpace(text))
+	for prefix, flag := range thunkPrefixes {
+		if rest, ok := strings.CutPrefix(text, prefix); ok {
+			text = rest
+			b.flag(flag)
 			break
 		}
-		part, rest, ok := nextSegment(text)
-		if !ok {
-			return false
-		}
-		text = rest
-		if part == "{anonymous}" {
+	}
+	var segments []string
+	flags := b.flags
+	inResult, hasType, called := false, false, false
+	for text != "" {
+		if rest, ok := cutAnonymous(text); ok {
 			b.flag(FlagAnonymous)
+			text = rest
 			continue
 		}
-		if strings.HasPrefix(part, "{lambda") {
+		if hasPrefix(text, "{lambda(", "'lambda", "{unnamed type#", "'unnamed'", "{default arg#", "$_") && len(segments) > 0 {
 			b.flag(FlagClosure)
 			break
 		}
-		if at := strings.IndexByte(part, '('); at > 0 && rest == "" && part[len(part)-1] == ')' {
-			part = part[:at]
+		name, rest, ok := cutCxxName(text)
+		if !ok {
+			return false
 		}
-		if at := strings.IndexByte(part, '<'); at > 0 && part[len(part)-1] == '>' {
-			part = part[:at]
+		rest = b.cutTags(rest)
+		if strings.HasPrefix(rest, "<") {
+			if rest, ok = skipBracket(rest); !ok {
+				return false
+			}
+			rest = b.cutTags(rest)
 		}
-		segments = append(segments, part)
+		if isDecltype := name == "decltype"; strings.HasPrefix(rest, "(") || isDecltype && strings.HasPrefix(rest, " (") {
+			if rest, ok = skipBracket(strings.TrimPrefix(rest, " ")); !ok {
+				return false
+			}
+			if !isDecltype {
+				called = true
+				rest = cutQualifiers(b.cutTags(rest))
+			}
+		}
+		switch {
+		case rest == "":
+			text = ""
+		case strings.HasPrefix(rest, "::") && len(rest) > 2:
+			text = rest[2:]
+		case !called && strings.IndexByte(" *&", rest[0]) >= 0:
+			// A word of the result's type, of which there is one beside the language's own.
+			if len(segments) > 0 || !cxxTypeWords[name] {
+				if hasType {
+					return false
+				}
+				hasType = true
+			}
+			inResult = true
+			segments, b.flags = segments[:0], flags
+			text = strings.TrimLeft(rest, " *&")
+			continue
+		default:
+			return false
+		}
+		segments = append(segments, name)
 	}
-	if len(segments) == 0 || len(segments) > maxNodes {
+	if len(segments) == 0 || len(segments) > maxNodes || inResult && !called {
 		return false
 	}
 	b.setCxx(segments)
 	return isCxxPath(b.pkg, b.member)
+}
+
+// cxxTypeWords are the language's own words in types.
+var cxxTypeWords = func() map[string]bool {
+	set := map[string]bool{}
+	for word := range strings.FieldsSeq("auto bool char char8_t char16_t char32_t class const decltype double enum float int long short " +
+		"signed static struct typename union unsigned virtual void volatile wchar_t __int128") {
+		set[word] = true
+	}
+	return set
+}()
+
+// cutAnonymous cuts a namespace without a name, as the demanglers write it, and the :: behind it.
+func cutAnonymous(text string) (rest string, ok bool) {
+	for _, name := range []string{"(anonymous namespace)::", "{anonymous}::", "<unnamed>::", "`anonymous namespace'::", "`anonymous-namespace'::"} {
+		if rest, ok = strings.CutPrefix(text, name); ok {
+			return rest, true
+		}
+	}
+	return "", false
+}
+
+// cutCxxName cuts an identifier or operator from the beginning of a path.
+func cutCxxName(text string) (name, rest string, ok bool) {
+	if operator, is := strings.CutPrefix(text, "operator"); is && (operator == "" || !isIdentifierByte(operator[0])) {
+		return cutOperator(operator)
+	}
+	end := 0
+	for end < len(text) && (isIdentifierByte(text[end]) || end == 0 && text[0] == '~') {
+		end++
+	}
+	return text[:end], text[end:], end > 0
+}
+
+// isIdentifierByte reports whether c is in identifiers, those of other letters and with the $ of compilers included.
+func isIdentifierByte(c byte) bool { return isAlphanumeric(c) || c == '_' || c == '$' || c >= 0x80 }
+
+// cutOperator cuts what is behind the word operator: a symbol, new or delete, a literal suffix, or a type.
+func cutOperator(text string) (name, rest string, ok bool) {
+	for size := min(3, len(text)); size > 0; size-- {
+		if operators[text[:size]] {
+			// Template arguments have a space before them, to tell them from the operator.
+			rest = text[size:]
+			if strings.HasPrefix(rest, " <") {
+				rest = rest[1:]
+			}
+			return "operator" + text[:size], rest, true
+		}
+	}
+	if suffix, literal := strings.CutPrefix(strings.TrimPrefix(text, " "), `""`); literal {
+		suffix = strings.TrimPrefix(suffix, " ")
+		end := 0
+		for end < len(suffix) && isIdentifierByte(suffix[end]) {
+			end++
+		}
+		return `operator"" ` + suffix[:end], suffix[end:], end > 0
+	}
+	if text == "" || text[0] != ' ' {
+		return "operator", text, true
+	}
+	end := strings.IndexByte(text, '(')
+	if angle := strings.IndexByte(text, '<'); angle >= 0 && angle < end {
+		behind, ok := skipBracket(text[angle:])
+		if !ok {
+			return "", "", false
+		}
+		at := strings.IndexByte(behind, '(')
+		if at < 0 {
+			return "", "", false
+		}
+		end = len(text) - len(behind) + at
+	}
+	if end < 0 {
+		end = len(text)
+	}
+	to, _, ok := cutBracketed(text[1:end], '<', '>')
+	return "operator " + inlineNamespaces.Replace(strings.TrimSpace(to)), text[end:], ok
+}
+
+// cutTags cuts ABI tags: [abi:cxx11].
+func (b *builder) cutTags(text string) string {
+	for strings.HasPrefix(text, "[abi:") {
+		tag, rest, ok := strings.Cut(text[len("[abi:"):], "]")
+		if !ok || !isIdentifier(tag) {
+			break
+		}
+		text = rest
+		b.flag(FlagABITag)
+	}
+	return text
+}
+
+// cutQualifiers cuts what may stand behind the parameters.
+func cutQualifiers(text string) string {
+	for cut := true; cut; {
+		cut = false
+		for _, qualifier := range []string{" const", " volatile", " &&", " &", " noexcept"} {
+			if rest, ok := strings.CutPrefix(text, qualifier); ok {
+				text, cut = rest, true
+			}
+		}
+	}
+	return text
+}
+
+// skipBracket is what stands behind the bracket that text begins with. Within others a < or > need not be one.
+func skipBracket(text string) (rest string, ok bool) {
+	var open []byte
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '<', '(', '[', '{':
+			open = append(open, c)
+		case '>':
+			if text[i-1] != '-' && open[len(open)-1] == '<' {
+				open = open[:len(open)-1]
+			}
+		case ')', ']', '}':
+			for len(open) > 0 && open[len(open)-1] == '<' {
+				open = open[:len(open)-1]
+			}
+			if len(open) == 0 || (open[len(open)-1] == '(') != (c == ')') {
+				return "", false
+			}
+			open = open[:len(open)-1]
+		case 'o':
+			// The symbol of an operator is no bracket.
+			if i > 0 && !isIdentifierByte(text[i-1]) && strings.HasPrefix(text[i:], "operator") {
+				for i += len("operator"); i < len(text) && strings.IndexByte("<>=-", text[i]) >= 0; i++ {
+				}
+				i--
+			}
+		}
+		if len(open) == 0 {
+			return text[i+1:], true
+		}
+		if len(open) > 64 {
+			break
+		}
+	}
+	return "", false
 }
 
 // isCxxPath reports whether pkg and member are the parts of a canonical C++ name.
@@ -300,11 +479,15 @@ func isOperator(s string) bool {
 // isTypeName reports whether s is a type without template arguments: words and ::, then pointers and references.
 func isTypeName(s string) bool {
 	s = strings.TrimRight(s, "*& ")
-	words := strings.Split(s, " ")
-	if len(words) > 4 {
-		return false
-	}
-	for _, word := range words {
+	named := false
+	for word := range strings.SplitSeq(s, " ") {
+		if cxxTypeWords[word] {
+			continue
+		}
+		if named {
+			return false
+		}
+		named = true
 		for part := range strings.SplitSeq(word, "::") {
 			if !isCxxIdentifier(part) {
 				return false

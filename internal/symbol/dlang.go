@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -99,6 +100,9 @@ func (b *builder) dlangNames(names []string) bool {
 
 func (b *builder) isGeneric() bool { return b.flaggedSince(0, FlagGeneric) }
 
+// dQualifiers are the parentheses in what stands before a function: extern (C), const(char)[].
+var dQualifiers = regexp.MustCompile(`^extern \((?:C|C\+\+|D|System|Windows|Objective-C)\) |\b(?:const|immutable|inout|shared)\(([\w.]+(?:\[\]|\*)*)\)`)
+
 // dlangText reads a name that was demangled by someone else: pure @safe int a.b.c!(int).c(int).
 func (b *builder) dlangText(text string) bool {
 	for {
@@ -123,6 +127,7 @@ func (b *builder) dlangText(text string) bool {
 		text = text[:at] + text[end+1:]
 		b.flag(FlagGeneric)
 	}
+	text = dQualifiers.ReplaceAllString(text, "$1")
 	if at := strings.IndexByte(text, '('); at >= 0 {
 		if strings.Contains(text[at:], ").") {
 			b.flag(FlagClosure)

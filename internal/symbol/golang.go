@@ -31,12 +31,21 @@ func (b *builder) golang(raw string) bool {
 			return false
 		}
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(raw, ".abi0"), ".abiinternal"), "·f")
+	text := cutOffset(raw)
+	if text[len(text)-1] == ')' {
+		text = cutGoArguments(text)
+	}
+	text = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(text, ".abi0"), ".abiinternal"), "·f")
 	text, ok := b.dropTypeArguments(text)
 	if !ok {
 		return false
 	}
 	slash := strings.LastIndexByte(text, '/')
+	if slash > 0 {
+		if whole := b.promoted(text, slash); len(whole) < len(text) {
+			text, slash = whole, strings.LastIndexByte(whole, '/')
+		}
+	}
 	dot := strings.IndexByte(text[slash+1:], '.')
 	if dot < 0 {
 		// Assembly and C in a Go program.
@@ -56,6 +65,15 @@ func (b *builder) golang(raw string) bool {
 	}
 	b.pkg = pkg
 	return b.golangMember(text[dot+1:])
+}
+
+// cutGoArguments cuts what a stack trace of the Go runtime writes behind a function: (...), (0x1, {0xc000012345, 0x2, ...}).
+func cutGoArguments(text string) string {
+	at := strings.LastIndexByte(text, '(')
+	if at <= 0 || strings.Trim(text[at+1:len(text)-1], "0123456789abcdefx{}, .?_") != "" {
+		return text
+	}
+	return text[:at]
 }
 
 // dropTypeArguments leaves [] of type arguments, wherever they are balanced.
@@ -83,6 +101,36 @@ func (b *builder) dropTypeArguments(text string) (string, bool) {
 	}
 	b.flag(FlagGeneric)
 	return out.String(), depth == 0
+}
+
+// promoted cuts the package from a method without a capital that is promoted from a type of that package, embedded in T:
+// a/b.(*T).c/d.m, a/b.T.c/d.m. What bears such a name calls it.
+func (b *builder) promoted(text string, slash int) string {
+	dot := strings.IndexByte(text[slash:], '.')
+	if dot < 0 {
+		return text
+	}
+	method := text[slash+dot+1:]
+	if at := strings.Index(text[:slash], ".(*"); at > 0 {
+		if end := strings.Index(text[at:slash], ")."); end > 0 {
+			b.flag(FlagThunk)
+			return text[:at+end+2] + method
+		}
+		return text
+	}
+	// A directory may have dots too, but seldom two with words behind them.
+	from := strings.IndexByte(text, '/') + 1
+	for from > 0 && from < slash {
+		end := from + strings.IndexByte(text[from:], '/')
+		if pkg := strings.IndexByte(text[from:end], '.'); pkg > 0 {
+			if name, root, ok := strings.Cut(text[from+pkg+1:end], "."); ok && isGoIdentifier(name) && isGoIdentifier(root[:min(1, len(root))]) {
+				b.flag(FlagThunk)
+				return text[:from+pkg+1] + name + "." + method
+			}
+		}
+		from = end + 1
+	}
+	return text
 }
 
 // decodePackage undoes the linker's %xx in a package path.
@@ -116,7 +164,10 @@ func (b *builder) golangMember(text string) bool {
 		text = name
 		b.flag(FlagThunk)
 	}
-	parts := strings.Split(localTypes(text), ".")
+	parts := strings.Split(localTypes(b.cgo(text)), ".")
+	if len(parts) > maxSegments {
+		return false
+	}
 	// Initialization of the package's variables and of its maps.
 	switch {
 	case len(parts) > 2 && parts[0] == "glob" && parts[1] == "":
@@ -131,12 +182,17 @@ func (b *builder) golangMember(text string) bool {
 		b.flag(FlagInit)
 	}
 	names, generic := parts[:0], false
-	var firstIsPointer, secondIsPointer bool // (*T)
+	inner, closed := 0, false // where the names behind the last closure begin
+	var pointers uint64       // the names that are (*T), a bit each
 	// A function, not a type, when it has closures of its own. A function, not a method, when it has type arguments.
 	var firstIsFunction, secondIsFunction bool
 	for i, part := range parts {
-		if name, ok := b.loopBody(part); ok {
+		for name, ok := b.loopBody(part); ok; name, ok = b.loopBody(part) {
 			part = name
+		}
+		if name, number, ok := strings.Cut(part, "·dwrap·"); ok && isNumber(number) {
+			part = name // what Go 1.17 called gowrap and deferwrap
+			b.flag(FlagThunk)
 		}
 		if i == 1 && isNumber(part) && len(parts) > 2 && parts[0] != "init" && isGoIdentifier(parts[2]) && closureFlag(parts[2]) == "" {
 			continue // a local type: T.1.M
@@ -144,6 +200,7 @@ func (b *builder) golangMember(text string) bool {
 		if i > 0 {
 			if flag := closureFlag(part); flag != "" {
 				b.flag(flag)
+				closed = true
 				firstIsFunction = firstIsFunction || len(names) == 1
 				secondIsFunction = secondIsFunction || len(names) == 2 && generic
 				continue
@@ -161,17 +218,15 @@ func (b *builder) golangMember(text string) bool {
 		if !isGoIdentifier(name) {
 			return false
 		}
-		switch len(names) {
-		case 0:
-			firstIsPointer = pointer
-		case 1:
-			secondIsPointer = pointer
+		if closed {
+			inner, closed = len(names), false
+		}
+		if pointer {
+			pointers |= 1 << len(names)
 		}
 		names = append(names, name)
 	}
-	if len(names) > 8 {
-		return false
-	}
+	firstIsPointer, secondIsPointer := pointers&1 != 0, pointers&2 != 0
 	size := min(len(names), 2)
 	switch {
 	case names[0] == "init" && !firstIsPointer, firstIsFunction && !firstIsPointer, secondIsFunction, secondIsPointer:
@@ -180,8 +235,13 @@ func (b *builder) golangMember(text string) bool {
 		return false
 	}
 	b.member = strings.Join(names[:size], ".")
-	if rest := names[size:]; len(rest) > 0 {
-		b.aliases = append(b.aliases, "?."+strings.Join(rest[:min(len(rest), 2)], "."))
+	if len(names) > size {
+		// It is code of the innermost. What stands before that may be its type, or the method of a (*T).
+		from := len(names) - 1
+		if from > max(size, inner) && !generic && (from-2 < max(size, inner) || pointers>>(from-2)&1 == 0) {
+			from--
+		}
+		b.aliases = append(b.aliases, "?."+strings.Join(names[from:], "."))
 		b.flag(FlagInlinedClone)
 		b.doubt = 0.5
 	}
@@ -249,11 +309,14 @@ func (b *builder) golangAliases() {
 // isImportPath reports whether s is what the go command takes as an import path. That of a package outside of modules and
 // GOPATH is _ and its directory, which is nobody's business.
 func isImportPath(s string) bool {
-	if s == "" || len(s) > 512 || strings.HasPrefix(s, "_/") || s[0] == '~' {
+	if s == "" || len(s) > 512 || strings.HasPrefix(s, "_/") || s[0] == '~' || s[0] == '-' {
+		return false
+	}
+	if host, _, _ := strings.Cut(s, "/"); isIP(host) {
 		return false
 	}
 	for element := range strings.SplitSeq(s, "/") {
-		if element == "" || element == "." || element == ".." {
+		if element == "" || element[len(element)-1] == '.' {
 			return false
 		}
 		for i := range len(element) {

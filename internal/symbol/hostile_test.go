@@ -56,6 +56,17 @@ func hostile() map[string]string {
 		"rust implementation":    nest("a::", "<impl b::T for ", "u8", ">", "::c"),
 		"rust legacy segments":   fill("_ZN", "1a", "17h1854dee5fd9945b4E"),
 		"rust legacy generics":   "_ZN8000" + fill("", "$LT$", "")[:8000] + "17h1854dee5fd9945b4E",
+		"cxx text, brackets":     nest("a::", "<(", "T", ")>", "::b()"),
+		"cxx text, segments":     fill("", "a<>::", "b()"),
+		"cxx text, tags":         fill("a::b", "[abi:c]", "()"),
+		"cxx text, operators":    fill("a<", "operator<,", "x>::b()"),
+		"cxx text, results":      fill("", "const ", "b()"),
+		"cxx text, clones":       fill("a::b()", " [clone .isra.0]", ""),
+		"cxx text, conversions":  fill("a::", "operator ", "b()"),
+		"go promoted":            fill("", "a.b.c/", "d.f"),
+		"go trace":               fill("a/b.F(", "0x1, ", ")"),
+		"swift private":          fill("", "(a in _0)", ".b()"),
+		"d qualifiers":           fill("", "const(a)", " b.c()"),
 		"go brackets":            nest("a/b.F", "[", "T", "]", ""),
 		"go closures":            fill("a/b.F", ".func1", ""),
 		"go pointers":            fill("a/b.", "(*T).", "M"),
@@ -155,3 +166,39 @@ func FuzzPython(f *testing.F) { fuzz(f, Python) }
 func FuzzJS(f *testing.F)     { fuzz(f, JS) }
 func FuzzSwift(f *testing.F)  { fuzz(f, Swift) }
 func FuzzD(f *testing.F)      { fuzz(f, D) }
+
+// TestSecrets puts what must not travel into every place that a name may have.
+func TestSecrets(t *testing.T) {
+	secrets := []string{
+		"password=hunter2", "alice@corp.example", "alice.smith@corp.example.com", "/home/alice/secret", "/Users/alice/x", `C:\Users\alice\x`,
+		"ghp_aB3dE6gH9jaB3dE6gH9jaB3dE6gH9jkLmNoP", "AKIAIOSFODNN7EXAMPLE", "xoxb-123456789012-abcdefghijkl", "glpat-aBcDeFgHiJkLmNoPqRsT",
+		"npm_aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghij", "postgres://u:p@db.example/x",
+		"https://u:p@example.com/x", "root@10.0.0.1", "fe80::1", "user:hunter2", "-----BEGIN RSA PRIVATE KEY-----", "0x7ffd1c2b3a40",
+		"ffffffff81a3c2f0", "7ffd1c2b3a40", "140498967885099", "d41d8cd98f00b204e9800998ecf8427e", "ssh-rsa AAAAB3NzaC1yc2E", "Bearer abcdefghijklmnop",
+		"SECRET_KEY=abc", "--password=x1y2z3", "a b secret c", "s3cr3t!", "p@ssw0rd", `"quoted"`, "dG9rZW4gb2YgYWxpY2U=", "x;DROP TABLE",
+	}
+	places := []string{
+		"%", "f(%)", "f(%", "% f()", "a.b.%", "%.b.c", "a/%.F", "%/a.F", "a::%", "%::a", "ns::f(%)", "% ns::f()", "f [%]", "f [m %]", "f+%", "f@%", "f@@%", "f.%",
+		"at a.B.c(%)", "at % (/x/y.js:1:2)", "at f (%)", "a.B.c(%)", "a.b:%", "f (%)", "py::%:/x.py", "py::f:%", "[%]A.B::c", "%!A.B.C", "L%;::f",
+		"app//%.a.b", "a@%/b.c.D", "%#f", "p#%", "%@http://x/a.js:1:2", "<% as a::B>::c", "a<%>::b", "operator %", "ns::A::operator %()", `operator""%()`,
+		"ns::f[abi:%]()", "f [clone .%]", "f (.%)", "a.T[%].M", "std[%]::a", "a::{closure#%}", "a::{lambda(%)#1}", "a::'lambda%'::b", "a.(%).M",
+		"a/b.(*T).%/c.m", "a/b.T.%/c.m", "main.F·dwrap·%", "_cgo_%_Cfunc_f", "closure #1 in a.b(%)", "a.(% in _12)()", "void % a.b(int)",
+		"(extension in %):a.b", "protocol witness for a.P.% in conformance a.B", "a.b!(%).c", "const(%) a.b()", "a.B$$Lambda/%.run", "a.B.lambda$%$0",
+		"a.B+<%>d__1.MoveNext", "JS:*% /x.js:1:2", "JS:*f %", "vtable for %", "[%] f",
+	}
+	for _, language := range allLanguages {
+		for _, secret := range secrets {
+			for _, place := range places {
+				raw := strings.ReplaceAll(place, "%", secret)
+				s, ok := Canonical(raw, language)
+				if !ok {
+					continue
+				}
+				for _, text := range append([]string{s.Name, s.Package}, s.Aliases...) {
+					assert.NotContains(t, text, secret, "%s: %s", language, raw)
+				}
+				requireIdentity(t, s)
+			}
+		}
+	}
+}

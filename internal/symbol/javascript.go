@@ -24,6 +24,9 @@ func (b *builder) javascript(raw string) bool {
 			return b.jsName(name, file)
 		}
 	}
+	if function, location, ok := strings.Cut(name, "@"); ok && hasPosition(location) && isLocation(location) && !strings.ContainsAny(function, "/ (") {
+		return b.jsName(function, location) // as Firefox and Safari write it
+	}
 	if before, location, ok := strings.Cut(name, " ("); ok {
 		if !strings.HasSuffix(location, ")") {
 			return false
@@ -89,6 +92,9 @@ func (b *builder) jsName(name, file string) bool {
 	}
 	if name == "" && file != "" {
 		name = jsAnonymous
+	}
+	for _, word := range []string{".get ", ".set ", ".static ", ".async "} {
+		name = strings.Replace(name, word, ".", 1) // Type.get name [as name]
 	}
 	if before, symbol, ok := strings.Cut(name, "[Symbol."); ok {
 		name = before + "Symbol." + strings.TrimSuffix(symbol, "]")
@@ -203,7 +209,7 @@ func isJSPackage(s string) bool {
 }
 
 func isNPMName(s string) bool {
-	if s == "" || s[0] == '.' || s[0] == '_' && len(s) == 1 {
+	if s == "" || s[0] == '.' || s == "_" || s[0] == '-' && len(s) > 1 || isIP(s) {
 		return false
 	}
 	for i := range len(s) {

@@ -182,6 +182,10 @@ func (b *builder) jvmClosureClass(class, method string) (string, string) {
 		b.doubt = 0.8 // which function it is in is not known
 		return outer + "$$anonfun", method
 	}
+	if outer, number, ok := strings.Cut(class, "$fn__"); ok && outer != "" && isNumber(number) {
+		b.flag(FlagLambda) // of Clojure
+		return outer, method
+	}
 	if outer, rest, ok := strings.Cut(class, "$_"); ok && outer != "" && (method == "doCall" || method == "call") {
 		if name, number, ok := strings.Cut(rest, "_closure"); ok && isWord(name) && number != "" {
 			b.flag(FlagLambda)
@@ -189,9 +193,10 @@ func (b *builder) jvmClosureClass(class, method string) (string, string) {
 		}
 	}
 	if method == "invoke" || method == "invokeSuspend" {
+		// Outer$function$variable$1
 		segments := strings.Split(class, "$")
-		for i := 1; i+1 < len(segments); i++ {
-			if isWord(segments[i]) && !isUpper(segments[i]) && isNumber(segments[i+1]) {
+		for i := 1; i+1 < len(segments) && isNumber(segments[len(segments)-1]); i++ {
+			if isWord(segments[i]) && !isUpper(segments[i]) && segments[i][0] != '_' {
 				b.flag(FlagLambda)
 				return strings.Join(segments[:i], "$"), segments[i]
 			}
@@ -241,7 +246,7 @@ func (b *builder) jvmMethod(method string) string {
 			return sourceName(name)
 		}
 	}
-	for _, mark := range []string{"$lambda$", "$lambda-"} {
+	for _, mark := range []string{"$lambda$", "$lambda-", "$$anonfun$"} {
 		if name, number, ok := strings.Cut(method, mark); ok && name != "" && number != "" && number[0] >= '0' && number[0] <= '9' {
 			b.flag(FlagLambda)
 			return name

@@ -340,7 +340,8 @@ func sameJoined(pkg, member, otherPkg, otherMember, separator string) bool {
 }
 
 // NewRef makes canonical what people write: Go methods with a pointer, Rust functions with generics or as <T as Trait>::m,
-// C++ functions with parameters, and mangled names. What cannot be read stays.
+// C++ functions with parameters, mangled names, methods as Javadoc or stack traces have them, and the package once more in
+// the member. What cannot be read stays.
 func NewRef(language, pkg, member string) Ref {
 	r := Ref{language, pkg, member}
 	switch language {
@@ -348,6 +349,15 @@ func NewRef(language, pkg, member string) Ref {
 		r.Member = goMember(member)
 	case Rust:
 		r.Package, r.Member = rustRef(pkg, member)
+	case C:
+		if name, arguments, ok := strings.Cut(member, "("); ok && strings.HasSuffix(arguments, ")") {
+			r.Member = name
+		}
+		if member != "" {
+			r.Package = "" // that of a library: functions have none
+		}
+	case JVM, DotNet, Python, JS, Swift, D:
+		r.Package, r.Member = managedRef(language, pkg, member)
 	case Cxx:
 		if name := joined(pkg, member, "::"); member != "" && (strings.ContainsAny(name, "<( ") || strings.HasPrefix(name, "_Z")) {
 			if s, ok := Canonical(name, Cxx); ok && s.Language == Cxx {
@@ -356,6 +366,35 @@ func NewRef(language, pkg, member string) Ref {
 		}
 	}
 	return r
+}
+
+// managedRef keeps the package, unless it is the coordinate of a Maven artifact.
+func managedRef(language, pkg, member string) (string, string) {
+	if language == JVM && strings.Contains(pkg, ":") {
+		pkg = ""
+	}
+	if pkg != "" {
+		member = strings.TrimPrefix(strings.TrimPrefix(member, pkg+separator(language)), pkg+".")
+	}
+	if !strings.ContainsAny(member, "#:/(<[`") && !strings.Contains(member, ".prototype.") {
+		return pkg, member
+	}
+	name := joined(pkg, strings.ReplaceAll(member, ".prototype.", "."), separator(language))
+	if language == JVM {
+		name = strings.Replace(name, "#", ".", 1) // as Javadoc writes it
+	}
+	s, ok := Canonical(name, language)
+	switch rest, inside := strings.CutPrefix(s.Name, pkg+separator(language)); {
+	case !ok || s.Confidence < 1:
+		return pkg, member
+	case language == JS:
+		return s.Package, s.Member
+	case pkg != "" && inside:
+		return pkg, rest
+	case pkg == "":
+		return "", s.Name
+	}
+	return s.Package, s.Member
 }
 
 func joined(pkg, member, separator string) string {
@@ -383,6 +422,9 @@ func goMember(member string) string {
 func rustRef(pkg, member string) (crate, rest string) {
 	name := pkg
 	if member != "" {
+		if pkg != "" { // RustSec writes the crate before the path
+			member = strings.TrimPrefix(member, strings.ReplaceAll(pkg, "-", "_")+"::")
+		}
 		name = joined(pkg, member, "::")
 	}
 	if strings.Contains(name, "<impl ") || strings.Contains(name, " as ") || strings.HasPrefix(name, "_R") {

@@ -9,14 +9,21 @@ import (
 	"github.com/ianlancetaylor/demangle"
 )
 
+// isMangledRust reports whether s begins as a name of the v0 scheme, with the _ that Mach-O puts before it too.
+func isMangledRust(s string) bool { return strings.HasPrefix(s, "_R") || strings.HasPrefix(s, "__R") }
+
 // rustMangled reads a mangled Rust name without suffixes, of either scheme.
 func (b *builder) rustMangled(mangled string) bool {
 	text, ok := legacyRust(mangled)
-	if strings.HasPrefix(mangled, "_R") {
+	if isMangledRust(mangled) {
+		if mangled[1] == '_' {
+			mangled = mangled[1:]
+		}
 		var err error
 		if text, err = demangle.ToString(mangled, demangle.NoTemplateParams, demangle.MaxLength(12)); err != nil {
 			text, err = separated(wideConstant.ReplaceAllStringFunc(mangled, func(m string) string { return strings.ReplaceAll(m, "0", "1") }))
 		}
+		text = strings.TrimSuffix(text, "::") // a constructor has no name of its own
 		ok = err == nil
 	}
 	if !ok || len(text) >= 1<<12 {
@@ -133,6 +140,10 @@ func separated(mangled string) (string, error) {
 // rustPath reads a demangled Rust path: a::b, <T>::m, <T as Trait>::m, a::<impl Trait for T>::m, with generic arguments,
 // closures and shims wherever they may be.
 func (b *builder) rustPath(text string) bool {
+	text, ok := cutRustHash(text)
+	if !ok {
+		return false
+	}
 	segments, trait, ok := b.rustSegments(text, 0)
 	if !ok || len(segments) == 0 {
 		return false
@@ -142,6 +153,36 @@ func (b *builder) rustPath(text string) bool {
 		b.aliases = append(b.aliases, strings.Join(trait, "::"))
 	}
 	return isRustPath(b.pkg, b.member)
+}
+
+// hasRustHash reports whether a demangled name still has the hash of the older scheme.
+func hasRustHash(text string) bool {
+	at := len(text) - len("::h0123456789abcdef")
+	return at > 0 && strings.HasPrefix(text[at:], "::h") && isLowerHex(text[at+len("::h"):])
+}
+
+// cutRustHash cuts the hash of the older scheme, std::rt::main::h0123456789abcdef, and undoes the escapes that demanglers of C++ leave.
+func cutRustHash(text string) (string, bool) {
+	if hasRustHash(text) {
+		text = text[:len(text)-len("::h0123456789abcdef")]
+	}
+	if strings.IndexByte(text, '$') < 0 {
+		return text, true
+	}
+	var out []byte
+	for part := range strings.SplitSeq(text, "::") {
+		if out != nil {
+			out = append(out, "::"...)
+		}
+		if strings.HasPrefix(part, "_$") {
+			part = part[1:]
+		}
+		var ok bool
+		if out, ok = legacyRustPart(out, part); !ok {
+			return "", false
+		}
+	}
+	return string(out), true
 }
 
 func (b *builder) setRust(segments []string) {
@@ -164,17 +205,13 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 			return nil, nil, false
 		}
 		text = rest
-		switch {
-		case part == "{closure}" || part == "{{closure}}" || strings.HasPrefix(part, "{closure"):
-			b.flag(FlagClosure)
-		case strings.HasPrefix(part, "{shim") || strings.HasPrefix(part, "{{vtable.shim") || part == "{{shim}}":
-			b.flag(FlagShim)
-		case part[0] == '{':
-			// {impl#0}, {constant#1} and the like have no name.
-		case part[0] == '<':
+		switch part[0] {
+		case '{':
+			b.rustScope(part)
+		case '<':
 			inner := part[1 : len(part)-1]
 			self, of := inner, ""
-			if rest, isImpl := strings.CutPrefix(inner, "impl "); isImpl {
+			if rest, isImpl := strings.CutPrefix(inner, "impl "); isImpl && text != "" {
 				if of, self, isImpl = cutTop(rest, " for "); !isImpl {
 					self, of = rest, ""
 				}
@@ -229,6 +266,23 @@ func (b *builder) rustSegments(text string, depth int) (segments, trait []string
 	return segments, trait, true
 }
 
+// rustScope flags a part of a path that has no name of its own.
+func (b *builder) rustScope(part string) {
+	switch {
+	case hasPrefix(part, "{closure", "{{closure}}"):
+		b.flag(FlagClosure)
+	case hasPrefix(part, "{shim", "{{vtable.shim", "{{shim}}"):
+		b.flag(FlagShim)
+	case strings.HasPrefix(part, "{async_fn"):
+		b.flag(FlagAsync) // its body
+	case hasPrefix(part, "{async_block", "{async_closure", "{coroutine", "{gen_", "{async_gen_"):
+		b.flag(FlagAsync, FlagClosure)
+	case strings.HasPrefix(part, "{impl#"):
+		b.doubt = 0.5 // of which type is not known
+	}
+	// {constant#1} and the like are not told apart.
+}
+
 // rustName is an identifier without its generic arguments.
 func (b *builder) rustName(part string) (string, bool) {
 	// The older scheme appends {{vtable.shim}} to the name itself.
@@ -239,6 +293,13 @@ func (b *builder) rustName(part string) (string, bool) {
 	if at := strings.IndexByte(part, '<'); at > 0 && part[len(part)-1] == '>' {
 		part = part[:at]
 		b.flag(FlagGeneric)
+	}
+	// That of a crate: std[0123456789abcdef].
+	if at := len(part) - 1; at < 0 || part[at] != ']' {
+		return part, isRustIdentifier(part)
+	}
+	if at := strings.IndexByte(part, '['); at > 0 && len(part)-at <= 18 && isLowerHex(part[at+1:len(part)-1]) {
+		part = part[:at]
 	}
 	return part, isRustIdentifier(part)
 }
@@ -272,6 +333,9 @@ func (b *builder) rustType(text string, depth int) (path []string, named, ok boo
 	case text == "":
 		return nil, false, false
 	case text[0] == '[':
+		if _, _, array := cutTop(text[1:], "; "); array {
+			return []string{"array"}, false, true
+		}
 		return []string{"slice"}, false, true
 	case text[0] == '(':
 		return []string{"tuple"}, false, true
@@ -288,7 +352,7 @@ func (b *builder) rustType(text string, depth int) (path []string, named, ok boo
 
 // rustPrimitives are the first parts of the canonical names of what is implemented for types without a crate: that is
 // the standard library's.
-var rustPrimitives = strings.Fields("bool char str slice tuple fn never pointer i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f16 f32 f64 f128")
+var rustPrimitives = strings.Fields("bool char str slice array tuple fn never pointer i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f16 f32 f64 f128")
 
 func isRustPrimitive(name string) bool { return slices.Contains(rustPrimitives, name) }
 
@@ -343,7 +407,7 @@ func cutTop(text, separator string) (before, after string, found bool) {
 			}
 		case ')', ']', '}':
 			level--
-		case ' ':
+		case separator[0]:
 			if level == 0 && strings.HasPrefix(text[i:], separator) {
 				return text[:i], text[i+len(separator):], true
 			}

@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -251,7 +252,7 @@ func (p *swiftParser) extension() bool {
 		p.at++
 	} else if p.peek() != 'A' {
 		return false
-	} else if op, ok := p.operator(); !ok || op != "A" {
+	} else if op, ok := p.operator(); !ok || op[0] != 'A' {
 		return false
 	}
 	for range 32 {
@@ -492,6 +493,9 @@ func isSwiftOperator(s string) bool {
 	return s != "" && len(s) <= 16 && strings.Trim(s, "&@/=><*!|+?%-~^.") == ""
 }
 
+// privateSwift is a private name with the hash of its file.
+var privateSwift = regexp.MustCompile(`\((\w+) in _[0-9A-F]+\)`)
+
 // swiftText reads a name that was demangled by someone else. Labels, parameters and types are cut; what is in a closure or
 // thunk belongs to the function.
 func (b *builder) swiftText(text string) bool {
@@ -523,6 +527,22 @@ func (b *builder) swiftText(text string) bool {
 		text = rest
 		b.flag(FlagClosure)
 	}
+	if rest, ok := strings.CutPrefix(text, "protocol witness for "); ok {
+		// protocol witness for Module.Protocol.function() -> () in conformance Module.Type : Module.Protocol in Module
+		function, of, ok := strings.Cut(rest, " in conformance ")
+		function, _, _ = strings.Cut(function, "(")
+		function, _, _ = strings.Cut(function, " : ")
+		of, _, _ = strings.Cut(of, " ")
+		protocol, name := cutLast(function, ".")
+		if _, accessor := cutLast(protocol, "."); name == "getter" || name == "setter" || name == "modify" || name == "read" {
+			name = accessor + "." + name
+		}
+		if !ok || !isDotted(protocol) {
+			return false
+		}
+		text = of + "." + name
+		b.flag(FlagThunk)
+	}
 	if rest, ok := strings.CutPrefix(text, "(extension in "); ok {
 		// (extension in Module):Swift.String.function
 		module, rest, ok := strings.Cut(rest, "):")
@@ -532,7 +552,7 @@ func (b *builder) swiftText(text string) bool {
 		text = strings.TrimPrefix(rest, "static ")
 	}
 	text = strings.TrimPrefix(text, "static ")
-	path, _, _ := strings.Cut(text, "(")
+	path, _, _ := strings.Cut(privateSwift.ReplaceAllString(text, "$1"), "(")
 	path, _, _ = strings.Cut(path, " : ")
 	operator := false
 	for _, fixity := range []string{" infix", " prefix", " postfix"} {

@@ -8,6 +8,7 @@ package symbol
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -84,6 +85,9 @@ type Symbol struct {
 // mangled name is told by its form, whatever the language. It is false when raw is not a symbol of its language, or has
 // an address or a token in it. It must not be applied to canonical names: CanonicalFrame is for those.
 func Canonical(raw, language string) (s Symbol, ok bool) {
+	if at := strings.IndexByte(raw, '\t'); at > 0 && (language == Kernel || language == "") {
+		raw = raw[:at] + " " + raw[at+1:] // before the module in /proc/kallsyms
+	}
 	if raw == "" || len(raw) > MaxRaw || !plain(raw) {
 		return Symbol{}, false
 	}
@@ -109,8 +113,11 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	if language != Go || raw[0] == '_' {
 		text = b.clones(b.initializer(text))
 	}
-	if strings.HasPrefix(text, "_R") && b.rustMangled(text) || isMangledCxx(text) {
-		return b.finish(b.language == Rust || b.mangled(text))
+	if isMangledCxx(text) {
+		return b.finish(b.mangled(text))
+	}
+	if isMangledRust(text) && b.rustMangled(text) {
+		return b.finish(true)
 	}
 	if read, is := b.otherMangled(text); is {
 		return b.finish(read)
@@ -122,6 +129,9 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 		b.language = b.detect(raw, text)
 	} else {
 		b.language = language
+	}
+	if (language == C || language == Cxx) && hasRustHash(text) {
+		b.language = Rust
 	}
 	switch b.language {
 	case Go:
@@ -309,6 +319,20 @@ func (b *builder) detect(raw, text string) string {
 	if slash := strings.IndexByte(raw, '/'); slash > 0 && strings.Contains(raw[slash:], ".") || strings.Contains(raw, ".(*") || goPackages[first] {
 		return Go
 	}
+	return pathLanguage(text)
+}
+
+// pathLanguage tells Rust from C++ in a demangled name; a::b may be either.
+func pathLanguage(text string) string {
+	switch {
+	case hasAny(text, "{closure", "{shim", "{impl#", "{async_", "<impl ", " as ", "$LT$") || hasRustHash(text):
+		return Rust
+	case hasAny(text, "(anonymous namespace)::", "{lambda(", "'lambda"), strings.HasPrefix(text, "operator "), strings.Contains(text, "::operator"),
+		strings.Contains(text, "::") && strings.HasSuffix(cutQualifiers(text), ")"):
+		return Cxx
+	case hasAny(text, "::<", "<dyn ", "[u8"):
+		return Rust
+	}
 	return ""
 }
 
@@ -373,6 +397,15 @@ func hasLongRun(name string) bool {
 		}
 	}
 	return false
+}
+
+// isIP reports whether s is an IPv4 address.
+func isIP(s string) bool {
+	if s == "" || s[0] > '9' {
+		return false
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 func isAlphanumeric(c byte) bool {
