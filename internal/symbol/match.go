@@ -122,7 +122,7 @@ func (r *Ref) Match(s *Symbol, inlined bool) (Match, bool) {
 			m.By = ByTrait
 			m.Name *= confidenceTrait
 		}
-		m.Goroot = language == Go && alias[0] != '?' && (strings.HasPrefix(s.Package, "vendor/") || strings.HasPrefix(s.Package, "cmd/") || s.Package == "net/http")
+		m.Goroot = language == Go && (strings.HasPrefix(s.Package, "vendor/") || strings.HasPrefix(s.Package, "cmd/") || s.Package == "net/http")
 	}
 	if slices.Contains(s.Flags, FlagMinified) {
 		return Match{}, false
@@ -145,16 +145,12 @@ func (r *Ref) is(language string, s *Symbol) bool {
 	return r.Package == s.Package && r.Member == s.Member
 }
 
-// alias is the other name of the function by which r names it, else empty. One with an unknown package, as ?.T.M, is the
-// member in whatever package; the confidence of its symbol is low.
+// alias is the other name of the function by which r names it, else empty. One with an unknown package, as ?.T.M, is a hint
+// for those who can find out the package, and no name.
 func (r *Ref) alias(language string, s *Symbol) string {
 	for _, alias := range s.Aliases {
 		pkg, member, same := "", alias, false
-		switch language {
-		case Go:
-			name, unknown := strings.CutPrefix(alias, "?.")
-			same = unknown && name == r.Member
-		case Rust:
+		if language == Rust {
 			pkg, member, _ = strings.Cut(alias, "::")
 			same = r.tail(pkg, member)
 		}

@@ -33,6 +33,9 @@ func (b *builder) rustMangled(mangled string) bool {
 	return b.rustPath(text)
 }
 
+// crateRoot is in every name of the v0 scheme: a path, and in it a crate with the length of its name.
+var crateRoot = regexp.MustCompile(`^_?_R[NIXYM][0-9A-Za-z_]*C(?:s[0-9A-Za-z]*_)?[0-9]`)
+
 // wideConstant is a generic argument of more than 64 bits, which the name does not keep. The demangler takes zeros behind the
 // bits that it has room for for leading ones.
 var wideConstant = regexp.MustCompile(`K[no]n?[0-9a-f]{17,32}_`)

@@ -116,8 +116,13 @@ func Canonical(raw, language string) (s Symbol, ok bool) {
 	if isMangledCxx(text) {
 		return b.finish(b.mangled(text))
 	}
-	if isMangledRust(text) && b.rustMangled(text) {
-		return b.finish(true)
+	if isMangledRust(text) {
+		if b.rustMangled(text) {
+			return b.finish(true)
+		}
+		if crateRoot.MatchString(text) {
+			return Symbol{}, false // no function of C is called like that
+		}
 	}
 	if read, is := b.otherMangled(text); is {
 		return b.finish(read)

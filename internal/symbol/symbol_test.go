@@ -149,6 +149,7 @@ func TestCanonicalRefuses(t *testing.T) {
 		{"too long", C, strings.Repeat("a", MaxRaw+1)},
 		{"long name", C, strings.Repeat("a", 300)},
 		{"control character", C, "a\nb"},
+		{"mangled Rust that cannot be read", C, "_RINvCs1_3foo3barKRe616263_E"},
 		{"not UTF-8", Go, "main.a\xff"},
 		{"sentence", C, "password is hunter2"},
 		{"sentence without language", "", "the password is hunter2"},
