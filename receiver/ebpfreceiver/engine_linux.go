@@ -1,6 +1,7 @@
 package ebpfreceiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ type engine struct {
 	loads       map[load]struct{}                 // told in this interval
 	contained   *simplelru.LRU[container, string] // what was told of it
 	mounts      map[mounts][]witness.Signal       // read in this interval
-	early       map[uint32][]perf.Mapping         // of processes that were not told yet, by pid
+	early       map[uint32]*early                 // by pid
 	symbols     *symbolize.Cache[procfs.FileID]
 	wanted      *wanted
 	listDigest  string
@@ -65,11 +66,14 @@ type engine struct {
 	cost        map[probepoint.Cost]time.Duration
 	callHook    string // empty: functions cannot be counted
 
-	ledger *ledger
-	batch  *delivery.Batch[place]
-	size   int // records in the batch
-	source string
-	kinds  []witness.Kind
+	moments []moment // that are read at once; reused
+	ledger  *ledger
+	batch   *delivery.Batch[place]
+	size    int       // records in the batch
+	stuck   bool      // the pipeline took nothing until the last heartbeat
+	beatAt  time.Time // when the next heartbeat is due
+	source  string
+	kinds   []witness.Kind
 
 	// What was counted since it was last reported.
 	refused, dropped  int64
@@ -97,7 +101,7 @@ func (e *engine) prepare(name string) error {
 	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
 	e.contained = newCache[container, string](e.config.Limits.Files, nil)
 	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
-	e.early = map[uint32][]perf.Mapping{}
+	e.early = map[uint32]*early{}
 	e.mounts, e.loads = map[mounts][]witness.Signal{}, map[load]struct{}{}
 	e.probedFiles, e.probes = map[bpf.FileID]*probed{}, map[uint32]*probe{}
 	e.counted, e.stacks, e.cost = map[bpf.HitKey]counted{}, map[bpf.HitKey]stack{}, costs
@@ -146,8 +150,11 @@ func (e *engine) run(ctx context.Context) {
 	every := min(readEvery, e.config.Interval, e.config.Batch.FlushInterval)
 	beat, flush := time.Now().Add(e.config.Interval), time.Now().Add(e.config.Batch.FlushInterval)
 	for {
+		e.beatAt = beat
 		err := wait.Wait(every)
-		e.read(ctx)
+		if !e.stuck { // what is not read stays in the kernel, which counts what it has no room for
+			e.read(ctx)
+		}
 		switch {
 		case errors.Is(err, waiter.ErrStopped):
 			return
@@ -159,7 +166,7 @@ func (e *engine) run(ctx context.Context) {
 		if !now.Before(beat) {
 			e.beat(ctx)
 			beat = beat.Add(e.config.Interval * (1 + now.Sub(beat)/e.config.Interval))
-			flush = now
+			e.beatAt, flush = beat, now
 		}
 		if !now.Before(flush) {
 			e.flush(ctx)
@@ -168,20 +175,35 @@ func (e *engine) run(ctx context.Context) {
 	}
 }
 
-// read takes account of all that the kernel told.
+// moment is what the kernel told of a moment: an event of a program, or a record of perf.
+type moment struct {
+	at     time.Duration
+	event  *bpf.Event
+	record perf.Record
+}
+
+// read takes account of all that the kernel told, in the order in which it happened.
 func (e *engine) read(ctx context.Context) {
-	full := func() {
-		if e.size >= e.config.Batch.MaxEvents {
-			e.flush(ctx)
-		}
+	if e.receiver.perf != nil { // first: what a process did before it did this was told by then
+		e.receiver.perf.Read(func(r perf.Record) { e.moments = append(e.moments, moment{at: r.Time, record: r}) }, e.malformed)
 	}
-	err := e.receiver.kernel.Read(func(event *bpf.Event) { e.takeEvent(event); full() }, e.malformed)
+	err := e.receiver.kernel.Read(func(event *bpf.Event) { e.moments = append(e.moments, moment{at: event.Time, event: event}) }, e.malformed)
 	if err != nil {
 		e.logger.Error("The events of the kernel cannot be read", zap.Error(delivery.Presentable(err)))
 	}
-	if e.receiver.perf != nil {
-		e.receiver.perf.Read(func(r perf.Record) { e.takeRecord(&r); full() }, e.malformed)
+	slices.SortStableFunc(e.moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+	for i := range e.moments {
+		if m := &e.moments[i]; m.event != nil {
+			e.takeEvent(m.event)
+		} else {
+			e.takeRecord(&m.record)
+		}
+		if e.size >= e.config.Batch.MaxEvents && !e.stuck {
+			e.flush(ctx)
+		}
 	}
+	clear(e.moments)
+	e.moments = e.moments[:0]
 }
 
 func (e *engine) malformed() { e.ledger.miss(stageMalformed, 1) }
@@ -273,6 +295,8 @@ func (e *engine) takeRecord(r *perf.Record) {
 	case r.Mapping != nil:
 		e.events["mapping"]++
 		e.recorded(r.Mapping)
+	case r.Exec != 0:
+		e.begins(r.Exec, r.Time)
 	case r.Sample != nil:
 		e.events["sample"]++
 		e.sampled(r.Sample)
@@ -392,10 +416,12 @@ func (e *engine) count() {
 		}
 		e.ledger.missed(counts)
 	}
-	for _, mappings := range e.early {
-		e.ledger.miss(stageUnresolved, uint64(len(mappings)))
+	for pid, w := range e.early {
+		if w.since < e.drained-slowestExec { // its start was lost
+			e.ledger.miss(stageUnresolved, uint64(len(w.mappings)))
+			delete(e.early, pid)
+		}
 	}
-	clear(e.early)
 }
 
 // tell writes the heartbeat, also of files with probes.
@@ -435,6 +461,7 @@ func (e *engine) finish() {
 	}
 	e.count()
 	e.tell(nil)
+	e.beatAt = time.Now().Add(drainTimeout)
 	e.flush(ctx)
 	for _, f := range e.probedFiles {
 		_ = f.file.Close()
@@ -447,19 +474,29 @@ func (e *engine) newBatch() {
 	e.batch, e.size = delivery.NewBatch(metadata.ScopeName, e.source, e.put), 0
 }
 
-// flush hands the batch on. What the pipeline refuses for good is a loss; what it cannot take before ctx ends stays.
+// maxHeld is how many full batches are held, at most, while the pipeline takes none.
+const maxHeld = 16
+
+// flush hands the batch on. What the pipeline refuses for good is a loss. What it cannot take before the next heartbeat is
+// due stays: probes are kept within their budget meanwhile.
 func (e *engine) flush(ctx context.Context) {
 	n := e.batch.Logs.LogRecordCount()
 	if n == 0 {
 		return
 	}
-	refused, err := e.receiver.delivery.Deliver(ctx, e.batch.Logs)
-	if err != nil {
+	until, cancel := context.WithDeadline(ctx, e.beatAt)
+	defer cancel()
+	refused, err := e.receiver.delivery.Deliver(until, e.batch.Logs)
+	e.stuck = err != nil
+	switch {
+	case e.stuck && n < maxHeld*e.config.Batch.MaxEvents:
 		return
+	case e.stuck:
+		refused = err
 	}
 	if refused != nil {
 		e.ledger.miss(stageRefused, uint64(n)) //nolint:gosec // not negative
-		e.logger.Error("The pipeline refused records for good", zap.Int("records", n), zap.Error(refused))
+		e.logger.Error("The pipeline refused records for good", zap.Int("records", n), zap.Error(delivery.Presentable(refused)))
 	}
 	e.newBatch()
 }

@@ -32,8 +32,7 @@ type file struct {
 
 // inspect reads what a file says of itself, once for each content.
 func (e *engine) inspect(f *procfs.File) *artifact.Facts {
-	id := f.ID
-	id.Generation, id.HasGeneration = 0, false // as ExecutableID
+	id := f.ID.WithoutGeneration() // as ExecutableID
 	if facts, ok := e.facts.Get(id); ok {
 		return facts
 	}
@@ -63,28 +62,45 @@ func (e *engine) mapped(p *process, id bpf.FileID, start uint64, path string, at
 	}
 }
 
+// early is what a process mapped before its start was told: all of it, or the start of the program that it begins to execute.
+type early struct {
+	since    time.Duration
+	mappings []perf.Mapping
+}
+
+// begins takes account of a process that begins to execute another program. What it maps is of that, and waits for it to be
+// told.
+func (e *engine) begins(pid uint32, at time.Duration) {
+	if p := e.processes.live[pid]; p != nil && p.executed > at {
+		return // it is told already
+	}
+	if e.early[pid] == nil && len(e.early) < maxEarly {
+		e.early[pid] = &early{since: at}
+	}
+}
+
 // recorded takes account of a mapping that perf recorded.
 func (e *engine) recorded(m *perf.Mapping) {
-	p := e.processes.byPID(m.PID)
-	if p == nil { // the two readers do not wait for each other
-		if len(e.early) >= maxEarly || len(e.early[m.PID]) >= maxEarly {
-			e.ledger.miss(stageUnresolved, 1)
-			return
-		}
-		e.early[m.PID] = append(e.early[m.PID], *m)
-		return
+	p, waits := e.processes.byPID(m.PID), e.early[m.PID]
+	if p == nil && waits == nil {
+		e.begins(m.PID, m.Time)
+		waits = e.early[m.PID]
 	}
-	if m.Time < p.executed-sameExec {
-		return // of what it ran before
+	switch {
+	case waits != nil && len(waits.mappings) < maxEarly:
+		waits.mappings = append(waits.mappings, *m)
+	case waits != nil || p == nil:
+		e.ledger.miss(stageUnresolved, 1)
+	default:
+		e.mapped(p, bpf.FileID{Dev: m.Dev, Generation: m.Generation, Inode: m.Inode}, m.Start, m.Path, m.Time)
 	}
-	e.mapped(p, bpf.FileID{Dev: m.Dev, Generation: m.Generation, Inode: m.Inode}, m.Start, m.Path, m.Time)
 }
 
 // maxEarly is how many processes' mappings wait for the start of the process to be told, and how many of one.
 const maxEarly = 1024
 
-// sameExec is how long before the end of an exec its files are mapped, at most.
-const sameExec = time.Second
+// slowestExec is how long it takes to execute a program, at most.
+const slowestExec = 5 * time.Second
 
 // fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
 func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
@@ -93,7 +109,7 @@ func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *f
 		return f
 	}
 	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1}
-	opened, err := e.open(p, start)
+	opened, err := e.open(p, start, id)
 	if err != nil && p.place == (place{}) && f.path != "" {
 		opened, err = openOnHost(f.path, id) // it has ended
 	}
@@ -119,8 +135,9 @@ type opened struct {
 	deleted bool
 }
 
-// open opens the file that a process has mapped at an address.
-func (e *engine) open(p *process, start uint64) (*opened, error) {
+// open opens the file that a process has mapped at an address, if that is the one that is meant: the process may execute
+// another program by now.
+func (e *engine) open(p *process, start uint64, id bpf.FileID) (*opened, error) {
 	from, err := e.proc.Find(e.procID(p.id))
 	if err != nil {
 		return nil, err
@@ -137,10 +154,19 @@ func (e *engine) open(p *process, start uint64) (*opened, error) {
 		if err != nil {
 			return nil, err
 		}
+		if m.Inode != id.Inode || deviceOf(m.Dev) != id.Dev {
+			// On overlayfs programs in the kernel see the file of the layer.
+			if layer, err := e.layerOf(id, f.File, p, start, true); err != nil || layer != id {
+				return nil, errors.Join(errNotMapped, f.Close())
+			}
+		}
 		return &opened{f, m.Path, m.Deleted}, nil
 	}
 	return nil, errNotMapped
 }
+
+// deviceOf is the number of a device as the kernel has it.
+func deviceOf(dev uint64) uint32 { return unix.Major(dev)<<20 | unix.Minor(dev) }
 
 // openOnHost opens a file of the host by its path, if that is the one that is meant.
 func openOnHost(path string, id bpf.FileID) (*opened, error) {
@@ -149,7 +175,7 @@ func openOnHost(path string, id bpf.FileID) (*opened, error) {
 		return nil, err
 	}
 	same := func() bool {
-		return stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Ino == id.Inode && unix.Major(stat.Dev)<<20|unix.Minor(stat.Dev) == id.Dev
+		return stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Ino == id.Inode && deviceOf(stat.Dev) == id.Dev
 	}
 	if !same() {
 		return nil, errNotMapped

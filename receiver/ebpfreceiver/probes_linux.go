@@ -126,7 +126,7 @@ func (e *engine) keep(f *file, known *procfs.File, p *process, start uint64) (fr
 		from, err = reopen(known.File)
 	} else {
 		var o *opened
-		if o, err = e.open(p, start); err == nil && o.ID != f.symbols {
+		if o, err = e.open(p, start, f.id); err == nil && o.ID != f.symbols {
 			err = errors.Join(errNotMapped, o.Close())
 		} else if err == nil {
 			from = o.File.File
@@ -135,20 +135,25 @@ func (e *engine) keep(f *file, known *procfs.File, p *process, start uint64) (fr
 	if err != nil {
 		return nil, id, err
 	}
-	if id, err = e.layerOf(f, from, p, start); err != nil {
+	if id, err = e.layerOf(f.id, from, p, start, false); err != nil {
 		return nil, id, errors.Join(err, from.Close())
 	}
 	return from, id, nil
 }
 
-// layerOf is the file of a layer that a file on overlayfs is. Only programs in the kernel see it, while it is mapped.
-func (e *engine) layerOf(f *file, from *os.File, p *process, start uint64) (id bpf.FileID, err error) {
+// layerOf is the file of a layer that a file on overlayfs is, else the id itself. Only programs in the kernel see it, while it
+// is mapped. strict says that the id is wrong if the file is not on overlayfs.
+func (e *engine) layerOf(of bpf.FileID, from *os.File, p *process, start uint64, strict bool) (id bpf.FileID, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Fstatfs(int(from.Fd()), &stat); err != nil {
 		return id, err
 	}
-	if stat.Type != unix.OVERLAYFS_SUPER_MAGIC {
-		return f.id, nil
+	switch {
+	case stat.Type == unix.OVERLAYFS_SUPER_MAGIC:
+	case strict:
+		return id, errNotMapped
+	default:
+		return of, nil
 	}
 	found := false
 	err = e.kernel.Mapped(func(m bpf.Mapping) {

@@ -1,0 +1,144 @@
+package ebpfreceiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
+	"github.com/otelcol-witness/otelcol-witness/witness"
+)
+
+// executing executes what it is given; at the same address as all programs that are not position independent.
+func executingProgram(t testing.TB) string {
+	return compile(t, "gcc", "e.c", `
+#include <unistd.h>
+int main(int argc, char **argv) { if (argc > 1) execv(argv[1], argv + 1); return 0; }`, "-O1", "-no-pie")
+}
+
+func copyOf(t testing.TB, from, to string) string {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, content, 0o700))
+	return to
+}
+
+// A process that executes one program after the other loads each as what it is then.
+func TestLoadsOfProgramsThatExecuteOthers(t *testing.T) {
+	original := executingProgram(t)
+	dir := t.TempDir()
+	const chains, length = 60, 4
+	var programs [chains][]string
+	for i := range programs {
+		for j := range length {
+			programs[i] = append(programs[i], copyOf(t, original, filepath.Join(dir, fmt.Sprint("p", i, ".", j))))
+		}
+	}
+	w := watch(t, func(c *Config) { c.Interval = 10 * time.Second })
+	var all sync.WaitGroup
+	for half := range 2 {
+		all.Go(func() {
+			for i := half; i < chains; i += 2 {
+				assert.NoError(t, exec.Command(programs[i][0], programs[i][1:]...).Run())
+			}
+		})
+	}
+	all.Wait()
+	time.Sleep(500 * time.Millisecond)
+	w.shutdown()
+	found, wrong := 0, 0
+	for _, r := range w.records(semconv.EventLoad) {
+		module := witness.StackOf(r.Attributes())[0].Module
+		if !strings.HasPrefix(module.Path, dir) {
+			continue
+		}
+		found++
+		if own := r.text(semconv.ProcessExecutablePath); own != module.Path {
+			wrong++
+			t.Logf("%s of %s", module.Path, own)
+		}
+	}
+	assert.Equal(t, chains*length, found)
+	assert.Zero(t, wrong)
+}
+
+// The end of a process is told once, though its threads end at the same time.
+func TestAProcessEndsOnce(t *testing.T) {
+	path := countingProgram(t)
+	w := watch(t, nil)
+	const processes = 100
+	for range processes {
+		require.NoError(t, exec.Command(path, "20000", "12").Run())
+	}
+	time.Sleep(300 * time.Millisecond)
+	w.shutdown()
+	ends := map[int64]int{}
+	for _, r := range w.records(semconv.EventExit) {
+		if r.text(semconv.ProcessExecutablePath) == path {
+			ends[r.number(semconv.ProcessPID)]++
+		}
+	}
+	assert.Len(t, ends, processes)
+	for pid, n := range ends {
+		assert.Equal(t, 1, n, pid)
+	}
+}
+
+// stuck takes nothing, until it is open.
+type stuck struct{ open atomic.Bool }
+
+func (*stuck) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
+
+func (s *stuck) ConsumeLogs(context.Context, plog.Logs) error {
+	if s.open.Load() {
+		return nil
+	}
+	return errors.New("not now")
+}
+
+// A probe over budget is taken away also while the pipeline takes nothing.
+func TestBudgetWhileThePipelineIsStuck(t *testing.T) {
+	if os.Getuid() != 0 {
+		skip(t, "needs root")
+	}
+	path := countingProgram(t)
+	config := createDefaultConfig().(*Config)
+	config.Interval = time.Second
+	probing(path, "counted")(config)
+	config.Probes.Budget = 0.001
+	command := exec.Command(path, "1000000000000")
+	require.NoError(t, command.Start())
+	defer func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	}()
+	next := &stuck{}
+	r, err := NewFactory().CreateLogs(t.Context(), receivertest.NewNopSettings(metadata.Type), config, next)
+	require.NoError(t, err)
+	if err := r.Start(t.Context(), componenttest.NewNopHost()); err != nil {
+		skip(t, "needs eBPF: %v", err)
+	}
+	defer func() { require.NoError(t, r.Shutdown(context.Background())) }()
+	original, at := firstBytes(t, path)
+	probed := func() bool { return string(original) != string(memory(t, command.Process.Pid, at)) }
+	require.Eventually(t, probed, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !probed() }, 5*time.Second, 10*time.Millisecond)
+	next.open.Store(true)
+}
