@@ -101,6 +101,45 @@ func TestAProcessEndsOnce(t *testing.T) {
 	}
 }
 
+// A file that is written anew is another one, though it has the same inode.
+func TestAFileThatIsWrittenAnew(t *testing.T) {
+	source := `
+__attribute__((noinline)) void counted(void) { __asm__ volatile("push %rbp\n pop %rbp"); }
+int main(void) { for (int i = 0; i < 7; i++) counted(); return 0; }`
+	first := compile(t, "gcc", "c.c", source, "-O1")
+	second := compile(t, "gcc", "c.c", "void before(void) { __asm__ volatile(\".skip 64, 0x90\"); }"+source, "-O1")
+	path := copyOf(t, first, filepath.Join(t.TempDir(), "program"))
+	w := watch(t, probing(path, "counted"))
+	w.learn(path, "counted")
+	require.NoError(t, exec.Command(path).Run())
+	copyOf(t, second, path)
+	require.Eventually(t, func() bool {
+		require.NoError(t, exec.Command(path).Run())
+		time.Sleep(100 * time.Millisecond)
+		ids := map[string]bool{}
+		for _, r := range w.records(semconv.EventCall) {
+			ids[witness.StackOf(r.Attributes())[0].Module.BuildID] = true
+		}
+		return len(ids) > 1
+	}, 6*time.Second, time.Millisecond)
+	w.shutdown()
+	assert.Zero(t, w.hits("counted")%7)
+}
+
+// A file is what each of its names says.
+func TestAFileWithTwoNames(t *testing.T) {
+	original := countingProgram(t)
+	dir := t.TempDir()
+	other := copyOf(t, original, filepath.Join(dir, "other"))
+	path := filepath.Join(dir, "program")
+	require.NoError(t, os.Link(other, path))
+	w := watch(t, probing(path, "counted"))
+	require.NoError(t, exec.Command(other, "0").Run())
+	w.await(semconv.EventLoad, func(r record) bool { return witness.StackOf(r.Attributes())[0].Module.Path == other })
+	w.learn(path, "counted")
+	w.await(semconv.EventLoad, func(r record) bool { return witness.StackOf(r.Attributes())[0].Module.Path == path })
+}
+
 // stuck takes nothing, until it is open.
 type stuck struct{ open atomic.Bool }
 

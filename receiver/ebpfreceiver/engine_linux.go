@@ -49,6 +49,7 @@ type engine struct {
 	processes   *processes
 	files       *simplelru.LRU[bpf.FileID, *file]
 	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
+	interval    int                               // which one it is
 	loads       map[load]struct{}                 // told in this interval
 	contained   *simplelru.LRU[container, string] // what was told of it
 	mounts      map[mounts][]witness.Signal       // read in this interval
@@ -398,6 +399,7 @@ func (e *engine) beat(ctx context.Context) {
 	if before != 0 {
 		e.spend(e.now(), e.drained-before)
 	}
+	e.interval++
 	e.release(e.now())
 	files := slices.SortedFunc(maps.Values(e.probedFiles), func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
 	clear(e.mounts)

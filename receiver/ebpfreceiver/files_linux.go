@@ -1,6 +1,7 @@
 package ebpfreceiver
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"time"
@@ -25,6 +26,9 @@ type file struct {
 	deleted bool
 	facts   *artifact.Facts // nil if it could not be read
 	symbols procfs.FileID   // by which its symbols are cached
+	// others are the same file under other names, by what the kernel calls it there.
+	others map[string]*file
+	looked int // in which interval it was found to be the same still
 	// wanted is the version of what is wanted by which it was last looked at.
 	wanted int
 	probed *probed // its probes, if any
@@ -104,15 +108,19 @@ const slowestExec = 5 * time.Second
 
 // fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
 func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
-	if f, ok := e.files.Get(id); ok && f.facts != nil { // else who had it mapped ended too soon: perhaps not this time
-		e.want(f, nil, p, start)
-		return f
+	var users map[bpf.Process]struct{}
+	if known, ok := e.files.Get(id); ok && known.facts != nil { // else who had it mapped ended too soon: perhaps not this time
+		if f := e.again(known, p, start, path); f != nil {
+			e.want(f, nil, p, start)
+			return f
+		}
+		if known.probed != nil { // its probes are of what it was
+			users = known.probed.users
+			e.unprobe(known.probed)
+		}
 	}
-	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1}
-	opened, err := e.open(p, start, id)
-	if err != nil && p.place == (place{}) && f.path != "" {
-		opened, err = openOnHost(f.path, id) // it has ended
-	}
+	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1, looked: e.interval}
+	opened, err := e.openOf(p, start, id, f.path)
 	if err == nil {
 		defer opened.Close()
 		f.path, f.deleted, f.symbols = opened.path, opened.deleted, opened.ID
@@ -125,7 +133,48 @@ func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *f
 	if opened != nil {
 		e.want(f, opened.File, p, start)
 	}
+	for id := range users { // it can be the same but for its times
+		if user := e.processes.find(id); user != nil {
+			e.enterFile(user, f)
+		}
+	}
 	return f
+}
+
+// maxNames is how many names of a file are told apart.
+const maxNames = 16
+
+// again is a file that is known, under the name that it has for the process. It is looked at once an interval, and when it has
+// another name. It is nil if it is not what it was: to be written anew leaves a file its identity.
+func (e *engine) again(f *file, p *process, start uint64, path string) *file {
+	named := f
+	if other := f.others[path]; other != nil {
+		named = other
+	}
+	seen := path == "" || f.others[path] != nil
+	if seen && f.looked == e.interval {
+		return named
+	}
+	o, err := e.openOf(p, start, f.id, cmp.Or(procfs.WithoutDeleted(path), f.path))
+	if err != nil {
+		return named // it has ended
+	}
+	defer o.Close()
+	if o.ID != f.symbols {
+		return nil
+	}
+	f.looked = e.interval
+	if seen || len(f.others) >= maxNames {
+		return named
+	}
+	if f.others == nil {
+		f.others = map[string]*file{}
+	}
+	if o.path != f.path {
+		named = &file{id: f.id, path: o.path, deleted: o.deleted, facts: f.facts, symbols: f.symbols, wanted: -1}
+	}
+	f.others[path] = named
+	return named
 }
 
 // opened is a file of a process.
@@ -133,6 +182,16 @@ type opened struct {
 	*procfs.File
 	path    string
 	deleted bool
+}
+
+// openOf opens the file that a process has mapped at an address, or had when it lived, if it is of the host and still has that
+// path.
+func (e *engine) openOf(p *process, start uint64, id bpf.FileID, path string) (*opened, error) {
+	o, err := e.open(p, start, id)
+	if err != nil && p.place == (place{}) && path != "" {
+		o, err = openOnHost(path, id)
+	}
+	return o, err
 }
 
 // open opens the file that a process has mapped at an address, if that is the one that is meant: the process may execute
@@ -199,18 +258,19 @@ var errNotMapped = errors.New("nothing is mapped there any more")
 // load is a file that was told to be loaded in a place, in this interval.
 type load struct {
 	file bpf.FileID
+	path string
 	at   place
 }
 
 // tellLoad writes a runtime.load record, once an interval for each file and place.
 func (e *engine) tellLoad(p *process, f *file, at time.Time) {
-	if _, told := e.loads[load{f.id, p.place}]; told {
+	if _, told := e.loads[load{f.id, f.path, p.place}]; told {
 		return
 	}
 	if len(e.loads) >= e.config.Limits.Files {
 		clear(e.loads) // what is told twice is counted twice, which loads are
 	}
-	e.loads[load{f.id, p.place}] = struct{}{}
+	e.loads[load{f.id, f.path, p.place}] = struct{}{}
 	m := e.record(p.place, semconv.EventLoad, at)
 	e.putProcess(m, p)
 	witness.PutStack(m, witness.Frame{Module: moduleOf(f.path, f.facts)})

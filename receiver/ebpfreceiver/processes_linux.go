@@ -230,6 +230,9 @@ func (e *engine) executed(event *bpf.Event) {
 			_ = f.Close()
 		}
 	}
+	if f, ok := e.files.Peek(event.File); ok && p.facts != nil && f.facts != p.facts {
+		f.looked = -1 // it was written anew
+	}
 	if before := e.processes.find(p.id); before != nil {
 		e.leaveFiles(before) // what it had mapped is gone
 	}

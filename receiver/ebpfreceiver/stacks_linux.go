@@ -86,12 +86,9 @@ func (e *engine) spotOf(of *process, at *bpf.Frame) (spot, bool) {
 	}}, true
 }
 
-// openFor opens the file f that a process has mapped at an address, or had when it lived, if it is of the host.
+// openFor opens a file whose symbols are asked for.
 func (e *engine) openFor(of *process, start uint64, f *file) (symbolize.File, error) {
-	o, err := e.open(of, start, f.id)
-	if err != nil && of.place == (place{}) {
-		o, err = openOnHost(f.path, f.id)
-	}
+	o, err := e.openOf(of, start, f.id, f.path)
 	if err == nil && o.ID != f.symbols {
 		err = errors.Join(errNotMapped, o.Close())
 	}
