@@ -17,10 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
+	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/metadata"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
@@ -180,4 +182,44 @@ func TestBudgetWhileThePipelineIsStuck(t *testing.T) {
 	require.Eventually(t, probed, 10*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return !probed() }, 5*time.Second, 10*time.Millisecond)
 	next.open.Store(true)
+}
+
+// Hits of processes of which nothing was told are forgotten too when they have ended.
+func TestHitsOfUnknownProcesses(t *testing.T) {
+	path := countingProgram(t)
+	config := createDefaultConfig().(*Config)
+	kernel, err := bpf.Open(bpf.Options{})
+	if err != nil {
+		skip(t, "needs eBPF: %v", err)
+	}
+	defer kernel.Close()
+	used, refused := kernel.PrepareCalls()
+	require.NotEmpty(t, used, "%v", refused)
+	settings := receivertest.NewNopSettings(metadata.Type)
+	next := &consumertest.LogsSink{}
+	logs, err := newReceiver(settings, config, next)
+	require.NoError(t, err)
+	r := logs.(*ebpfReceiver)
+	r.kernel = kernel
+	e, err := newEngine(r, "test", nil)
+	require.NoError(t, err)
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	_, at := firstBytes(t, path)
+	attached, err := kernel.Attach(f, []bpf.Probe{{ID: 0, Offset: at - 0x400000}})
+	require.NoError(t, err)
+	defer attached.Close()
+	e.probes[0] = &probe{file: &file{path: path}}
+	for range 3 {
+		require.NoError(t, exec.Command(path, "5").Run())
+	}
+	e.drain(time.Second)
+	assert.EqualValues(t, 15, e.total.hits)
+	e.drain(2 * time.Second)
+	assert.EqualValues(t, 15, e.total.hits)
+	left := 0
+	require.NoError(t, kernel.Hits(func(bpf.HitKey, bpf.Hit) { left++ }))
+	assert.Zero(t, left)
+	assert.Empty(t, e.counted)
 }
