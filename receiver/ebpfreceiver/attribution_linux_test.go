@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -222,4 +223,35 @@ func TestHitsOfUnknownProcesses(t *testing.T) {
 	require.NoError(t, kernel.Hits(func(bpf.HitKey, bpf.Hit) { left++ }))
 	assert.Zero(t, left)
 	assert.Empty(t, e.counted)
+}
+
+// A process whose start was lost is found by looking at what runs, also when it was taken for what its parent runs.
+func TestProcessesWhoseStartWasLost(t *testing.T) {
+	dir := t.TempDir()
+	var programs []string
+	for i := range 20 {
+		programs = append(programs, copyOf(t, "/bin/sleep", filepath.Join(dir, strconv.Itoa(i))))
+	}
+	w := watch(t, func(c *Config) { c.Limits.Ring = minRing })
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 100 {
+				assert.NoError(t, exec.Command("/bin/true").Run())
+			}
+		})
+	}
+	for _, program := range programs {
+		command := exec.Command(program, "60")
+		require.NoError(t, command.Start())
+		defer func() {
+			_ = command.Process.Kill()
+			_ = command.Wait()
+		}()
+	}
+	all.Wait()
+	w.await(semconv.EventLoss, func(r record) bool { return r.text(semconv.WitnessLossStage) == stageProcesses })
+	for _, program := range programs {
+		w.await(semconv.EventExec, func(r record) bool { return r.text(semconv.ProcessExecutablePath) == program })
+	}
 }

@@ -329,18 +329,23 @@ func (e *engine) takeEvent(event *bpf.Event) {
 // seed takes account of what runs already.
 func (e *engine) seed() {
 	e.refreshWanted(context.Background())
+	e.survey()
+}
+
+// survey takes account of what runs and was not told.
+func (e *engine) survey() {
 	now := e.now()
 	_, err := e.proc.Each(e.config.Limits.Processes, func(from *procfs.Process) bool {
-		if from.Kernel() || from.Ended() {
-			return true
+		p := &process{id: bpf.Process{PID: uint32(from.ID().PID), Start: uint64(from.ID().Start)}} //nolint:gosec // not negative
+		if known := e.processes.live[p.id.PID]; known != nil && e.procID(known.id).Is(from.ID()) {
+			if exe, err := from.Executable(); err != nil || known.path == "" || exe.Path == known.path {
+				return true
+			}
+			p.id = known.id
+			e.leaveFiles(known)
 		}
-		id := bpf.Process{PID: uint32(from.ID().PID), Start: uint64(from.ID().Start)} //nolint:gosec // not negative
-		if e.processes.live[id.PID] != nil {
-			return true
-		}
-		p := &process{id: id}
 		e.learnAll(p, from)
-		e.processes.add(p)
+		e.forgetProcess(e.processes.add(p))
 		e.contain(p, from)
 		e.tellExec(p, now, true)
 		return true
@@ -349,7 +354,7 @@ func (e *engine) seed() {
 		e.logger.Warn("Not all processes could be listed", zap.Error(delivery.Presentable(err)))
 	}
 	if err := e.kernel.Mapped(func(m bpf.Mapping) {
-		if p := e.processes.live[m.Process.PID]; p != nil {
+		if p := e.processes.live[m.Process.PID]; p != nil && e.procID(p.id).Is(e.procID(m.Process)) {
 			p.id.Start = m.Process.Start // exact
 			e.mapped(p, m.File, m.Start, "", e.sinceBoot())
 		}
@@ -437,17 +442,15 @@ func (e *engine) tell(files []*probed) {
 	e.report()
 }
 
-// resync forgets processes whose end was lost.
+// resync makes up for starts and ends that were lost.
 func (e *engine) resync() {
 	for _, p := range e.processes.live {
-		from, err := e.proc.Find(e.procID(p.id))
-		if err == nil {
-			from.Close()
-			continue
+		if e.lives(p.id) != nil {
+			e.processes.end(p)
+			e.leaveFiles(p)
 		}
-		e.processes.end(p)
-		e.leaveFiles(p)
 	}
+	e.survey()
 }
 
 // finish reads what was counted, takes everything out of the kernel, and offers what is in hand.
