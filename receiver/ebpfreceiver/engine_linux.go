@@ -127,16 +127,10 @@ func (e *engine) now() time.Time { return time.Now().UTC() }
 // setClock finds out when the host was booted, by the clock of now. It stays as it is while the clock is only trimmed: a
 // process has one start.
 func (e *engine) setClock() {
-	var sinceBoot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err != nil {
-		return
-	}
-	if booted := e.now().Add(-time.Duration(sinceBoot.Nano())); booted.Sub(e.booted).Abs() > time.Second {
+	if booted := e.now().Add(-bootTime()); booted.Sub(e.booted).Abs() > time.Second {
 		e.booted = booted
 	}
 }
-
-func (e *engine) sinceBoot() time.Duration { return e.now().Sub(e.booted) }
 
 // readEvery is how long what the kernel tells waits to be read, at most.
 const readEvery = 100 * time.Millisecond
@@ -183,8 +177,25 @@ type moment struct {
 	record perf.Record
 }
 
-// read takes account of all that the kernel told, in the order in which it happened.
+// read takes account of all that the kernel told, in the order in which it happened: what came while it was read waits for
+// what was before.
 func (e *engine) read(ctx context.Context) {
+	for range maxRounds {
+		until := bootTime()
+		e.collect()
+		n, _ := slices.BinarySearchFunc(e.moments, until, func(m moment, until time.Duration) int { return cmp.Compare(m.at, until) })
+		e.take(ctx, n)
+		if len(e.moments) == 0 {
+			return
+		}
+	}
+}
+
+// maxRounds bounds how often it is read again what came while it was read; the rest waits.
+const maxRounds = 8
+
+// collect adds what is told to the moments, by time.
+func (e *engine) collect() {
 	if e.receiver.perf != nil { // first: what a process did before it did this was told by then
 		e.receiver.perf.Read(func(r perf.Record) { e.moments = append(e.moments, moment{at: r.Time, record: r}) }, e.malformed)
 	}
@@ -193,7 +204,11 @@ func (e *engine) read(ctx context.Context) {
 		e.logger.Error("The events of the kernel cannot be read", zap.Error(delivery.Presentable(err)))
 	}
 	slices.SortStableFunc(e.moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
-	for i := range e.moments {
+}
+
+// take takes account of the first n moments.
+func (e *engine) take(ctx context.Context, n int) {
+	for i := range e.moments[:n] {
 		if m := &e.moments[i]; m.event != nil {
 			e.takeEvent(m.event)
 		} else {
@@ -203,8 +218,14 @@ func (e *engine) read(ctx context.Context) {
 			e.flush(ctx)
 		}
 	}
-	clear(e.moments)
-	e.moments = e.moments[:0]
+	e.moments = slices.Delete(e.moments, 0, n)
+}
+
+// bootTime is the kernel's clock: how long ago the host was booted.
+func bootTime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // there is one since Linux 2.6.39
+	return time.Duration(now.Nano())
 }
 
 func (e *engine) malformed() { e.ledger.miss(stageMalformed, 1) }
@@ -356,7 +377,7 @@ func (e *engine) survey() {
 	if err := e.kernel.Mapped(func(m bpf.Mapping) {
 		if p := e.processes.live[m.Process.PID]; p != nil && e.procID(p.id).Is(e.procID(m.Process)) {
 			p.id.Start = m.Process.Start // exact
-			e.mapped(p, m.File, m.Start, "", e.sinceBoot())
+			e.mapped(p, m.File, m.Start, "", bootTime())
 		}
 	}); err != nil {
 		e.logger.Warn("What is mapped already could not be listed", zap.Error(delivery.Presentable(err)))
@@ -416,7 +437,7 @@ func (e *engine) beat(ctx context.Context) {
 
 // count reads what the kernel counted.
 func (e *engine) count() {
-	e.drain(e.sinceBoot())
+	e.drain(bootTime())
 	if counts, err := e.kernel.Counts(); err == nil {
 		if counts.ProcessesLost != e.ledger.counts.ProcessesLost {
 			e.resync()
@@ -464,6 +485,9 @@ func (e *engine) finish() {
 			}
 		}
 	}
+	e.collect()
+	e.stuck = true // nothing is flushed before all of it is there
+	e.take(ctx, len(e.moments))
 	e.count()
 	e.tell(nil)
 	e.beatAt = time.Now().Add(drainTimeout)
