@@ -143,6 +143,28 @@ func TestAFileWithTwoNames(t *testing.T) {
 	w.await(semconv.EventLoad, func(r record) bool { return witness.StackOf(r.Attributes())[0].Module.Path == path })
 }
 
+// The same of processes that run already.
+func TestAFileThatRunsUnderTwoNames(t *testing.T) {
+	dir := t.TempDir()
+	other := copyOf(t, countingProgram(t), filepath.Join(dir, "other"))
+	path := filepath.Join(dir, "program")
+	require.NoError(t, os.Link(other, path))
+	for _, name := range []string{other, path} {
+		command := exec.Command(name, "3", "1", "0", "1500")
+		require.NoError(t, command.Start())
+		defer func() { _ = command.Wait() }()
+	}
+	w := watch(t, probing(path, "counted"))
+	require.Eventually(t, func() bool { return w.hits("counted") == 6 }, 6*time.Second, 20*time.Millisecond)
+	names := map[string]bool{}
+	for _, r := range w.records(semconv.EventCall) {
+		module := witness.StackOf(r.Attributes())[0].Module.Path
+		assert.Equal(t, r.text(semconv.ProcessExecutablePath), module)
+		names[module] = true
+	}
+	assert.Len(t, names, 2)
+}
+
 // stuck takes nothing, until it is open.
 type stuck struct{ open atomic.Bool }
 

@@ -374,15 +374,34 @@ func (e *engine) survey() {
 	if err != nil {
 		e.logger.Warn("Not all processes could be listed", zap.Error(delivery.Presentable(err)))
 	}
-	if err := e.kernel.Mapped(func(m bpf.Mapping) {
-		if p := e.processes.live[m.Process.PID]; p != nil && e.procID(p.id).Is(e.procID(m.Process)) {
-			p.id.Start = m.Process.Start // exact
-			e.mapped(p, m.File, m.Start, "", bootTime())
-		}
-	}); err != nil {
+	if err := e.mappedNow(func(p *process, m *bpf.Mapping, path string) { e.mapped(p, m.File, m.Start, path, bootTime()) }); err != nil {
 		e.logger.Warn("What is mapped already could not be listed", zap.Error(delivery.Presentable(err)))
 		e.status(targetLoad+"/iter", witness.About{}, witness.StateRefused, reasonOf(err))
 	}
+}
+
+// mappedNow calls do for each file that a known process has mapped executable now, with what it is called there, if that is known.
+func (e *engine) mappedNow(do func(p *process, m *bpf.Mapping, path string)) error {
+	var last *process
+	paths := map[uint64]string{}
+	return e.kernel.Mapped(func(m bpf.Mapping) {
+		p := e.processes.live[m.Process.PID]
+		if p == nil || !e.procID(p.id).Is(e.procID(m.Process)) {
+			return
+		}
+		if p != last { // one process comes after the other
+			p.id.Start = m.Process.Start // exact
+			clear(paths)
+			if from, err := e.proc.Find(e.procID(p.id)); err == nil {
+				for known := range from.Mappings() {
+					paths[known.Start] = known.Path
+				}
+				from.Close()
+			}
+			last = p
+		}
+		do(p, &m, paths[m.Start])
+	})
 }
 
 // refreshWanted asks for the watch list, and looks again at the files that run when it has changed.
@@ -406,11 +425,9 @@ func (e *engine) refreshWanted(ctx context.Context) {
 			e.unprobe(f)
 		}
 	}
-	if err := e.kernel.Mapped(func(m bpf.Mapping) {
-		if p := e.processes.live[m.Process.PID]; p != nil {
-			if f := e.fileOf(p, m.File, m.Start, ""); f != nil {
-				e.enterFile(p, f)
-			}
+	if err := e.mappedNow(func(p *process, m *bpf.Mapping, path string) {
+		if f := e.fileOf(p, m.File, m.Start, path); f != nil {
+			e.enterFile(p, f)
 		}
 	}); err != nil {
 		e.logger.Warn("What is mapped could not be listed", zap.Error(delivery.Presentable(err)))

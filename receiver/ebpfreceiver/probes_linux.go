@@ -456,6 +456,9 @@ func (e *engine) tellCall(of *process, p *probe, hits uint64, first, last time.D
 
 // moduleOf is a file as the process has it mapped: containers have one file under names of their own.
 func (p *process) moduleOf(f *file) witness.Module {
+	if p.path != "" && p.facts != nil && p.facts == f.facts { // it is what it runs
+		return moduleOf(p.path, p.facts)
+	}
 	for own := range p.files {
 		if own.probed != nil && own.probed == f.probed {
 			f = own
