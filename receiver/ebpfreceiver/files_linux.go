@@ -11,6 +11,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
 	"github.com/otelcol-witness/otelcol-witness/internal/elffile"
+	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
 	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
@@ -160,7 +161,7 @@ func (e *engine) again(f *file, p *process, start uint64, path string) *file {
 		return named // it has ended
 	}
 	defer o.Close()
-	if o.ID != f.symbols {
+	if o.ID != f.symbols && !e.renew(f, o) {
 		return nil
 	}
 	f.looked = e.interval
@@ -175,6 +176,27 @@ func (e *engine) again(f *file, p *process, start uint64, path string) *file {
 	}
 	f.others[path] = named
 	return named
+}
+
+// renew takes account of a file that was touched since it was opened. It is false if it has another content: a name that is given or
+// taken changes only its times, and leaves its probes where they are.
+func (e *engine) renew(f *file, o *opened) bool {
+	facts := e.inspect(o.File)
+	if facts == nil || o.ID.Size != f.symbols.Size || facts.BuildID != f.facts.BuildID || facts.GoBuildID != f.facts.GoBuildID || facts.BuildID+facts.GoBuildID == "" {
+		return false
+	}
+	if f.probed != nil {
+		for _, p := range f.probed.probes {
+			if same, err := probepoint.Verify(f.probed.file, &p.point); err != nil || !same {
+				return false
+			}
+		}
+	}
+	f.facts, f.symbols = facts, o.ID
+	for _, other := range f.others {
+		other.facts, other.symbols = facts, o.ID
+	}
+	return true
 }
 
 // opened is a file of a process.

@@ -89,7 +89,7 @@ func (e *engine) spotOf(of *process, at *bpf.Frame) (spot, bool) {
 // openFor opens a file whose symbols are asked for.
 func (e *engine) openFor(of *process, start uint64, f *file) (symbolize.File, error) {
 	o, err := e.openOf(of, start, f.id, f.path)
-	if err == nil && o.ID != f.symbols {
+	if err == nil && o.ID.Size != f.symbols.Size { // it was written anew; its times also change with its names
 		err = errors.Join(errNotMapped, o.Close())
 	}
 	if err != nil {
