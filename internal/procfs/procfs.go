@@ -19,6 +19,12 @@ type FileID struct {
 	Size          int64
 }
 
+// WithoutGeneration is an id as it is without opening the file.
+func (id FileID) WithoutGeneration() FileID {
+	id.Generation, id.HasGeneration = 0, false
+	return id
+}
+
 const deletedSuffix = " (deleted)"
 
 // WithoutDeleted is a path without what the kernel appends to that of a file that has no name any more.

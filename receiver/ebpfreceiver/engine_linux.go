@@ -1,6 +1,7 @@
 package ebpfreceiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,10 +49,11 @@ type engine struct {
 	processes   *processes
 	files       *simplelru.LRU[bpf.FileID, *file]
 	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
+	interval    int                               // which one it is
 	loads       map[load]struct{}                 // told in this interval
 	contained   *simplelru.LRU[container, string] // what was told of it
 	mounts      map[mounts][]witness.Signal       // read in this interval
-	early       map[uint32][]perf.Mapping         // of processes that were not told yet, by pid
+	early       map[uint32]*early                 // by pid
 	symbols     *symbolize.Cache[procfs.FileID]
 	wanted      *wanted
 	listDigest  string
@@ -65,11 +67,14 @@ type engine struct {
 	cost        map[probepoint.Cost]time.Duration
 	callHook    string // empty: functions cannot be counted
 
-	ledger *ledger
-	batch  *delivery.Batch[place]
-	size   int // records in the batch
-	source string
-	kinds  []witness.Kind
+	moments []moment // that are read at once; reused
+	ledger  *ledger
+	batch   *delivery.Batch[place]
+	size    int       // records in the batch
+	stuck   bool      // the pipeline took nothing until the last heartbeat
+	beatAt  time.Time // when the next heartbeat is due
+	source  string
+	kinds   []witness.Kind
 
 	// What was counted since it was last reported.
 	refused, dropped  int64
@@ -97,7 +102,7 @@ func (e *engine) prepare(name string) error {
 	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
 	e.contained = newCache[container, string](e.config.Limits.Files, nil)
 	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
-	e.early = map[uint32][]perf.Mapping{}
+	e.early = map[uint32]*early{}
 	e.mounts, e.loads = map[mounts][]witness.Signal{}, map[load]struct{}{}
 	e.probedFiles, e.probes = map[bpf.FileID]*probed{}, map[uint32]*probe{}
 	e.counted, e.stacks, e.cost = map[bpf.HitKey]counted{}, map[bpf.HitKey]stack{}, costs
@@ -122,16 +127,10 @@ func (e *engine) now() time.Time { return time.Now().UTC() }
 // setClock finds out when the host was booted, by the clock of now. It stays as it is while the clock is only trimmed: a
 // process has one start.
 func (e *engine) setClock() {
-	var sinceBoot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err != nil {
-		return
-	}
-	if booted := e.now().Add(-time.Duration(sinceBoot.Nano())); booted.Sub(e.booted).Abs() > time.Second {
+	if booted := e.now().Add(-bootTime()); booted.Sub(e.booted).Abs() > time.Second {
 		e.booted = booted
 	}
 }
-
-func (e *engine) sinceBoot() time.Duration { return e.now().Sub(e.booted) }
 
 // readEvery is how long what the kernel tells waits to be read, at most.
 const readEvery = 100 * time.Millisecond
@@ -146,8 +145,11 @@ func (e *engine) run(ctx context.Context) {
 	every := min(readEvery, e.config.Interval, e.config.Batch.FlushInterval)
 	beat, flush := time.Now().Add(e.config.Interval), time.Now().Add(e.config.Batch.FlushInterval)
 	for {
+		e.beatAt = beat
 		err := wait.Wait(every)
-		e.read(ctx)
+		if !e.stuck { // what is not read stays in the kernel, which counts what it has no room for
+			e.read(ctx)
+		}
 		switch {
 		case errors.Is(err, waiter.ErrStopped):
 			return
@@ -159,7 +161,7 @@ func (e *engine) run(ctx context.Context) {
 		if !now.Before(beat) {
 			e.beat(ctx)
 			beat = beat.Add(e.config.Interval * (1 + now.Sub(beat)/e.config.Interval))
-			flush = now
+			e.beatAt, flush = beat, now
 		}
 		if !now.Before(flush) {
 			e.flush(ctx)
@@ -168,20 +170,62 @@ func (e *engine) run(ctx context.Context) {
 	}
 }
 
-// read takes account of all that the kernel told.
+// moment is what the kernel told of a moment: an event of a program, or a record of perf.
+type moment struct {
+	at     time.Duration
+	event  *bpf.Event
+	record perf.Record
+}
+
+// read takes account of all that the kernel told, in the order in which it happened: what came while it was read waits for
+// what was before.
 func (e *engine) read(ctx context.Context) {
-	full := func() {
-		if e.size >= e.config.Batch.MaxEvents {
-			e.flush(ctx)
+	for range maxRounds {
+		until := bootTime()
+		e.collect()
+		n, _ := slices.BinarySearchFunc(e.moments, until, func(m moment, until time.Duration) int { return cmp.Compare(m.at, until) })
+		e.take(ctx, n)
+		if len(e.moments) == 0 {
+			return
 		}
 	}
-	err := e.receiver.kernel.Read(func(event *bpf.Event) { e.takeEvent(event); full() }, e.malformed)
+}
+
+// maxRounds bounds how often it is read again what came while it was read; the rest waits.
+const maxRounds = 8
+
+// collect adds what is told to the moments, by time.
+func (e *engine) collect() {
+	if e.receiver.perf != nil { // first: what a process did before it did this was told by then
+		e.receiver.perf.Read(func(r perf.Record) { e.moments = append(e.moments, moment{at: r.Time, record: r}) }, e.malformed)
+	}
+	err := e.receiver.kernel.Read(func(event *bpf.Event) { e.moments = append(e.moments, moment{at: event.Time, event: event}) }, e.malformed)
 	if err != nil {
 		e.logger.Error("The events of the kernel cannot be read", zap.Error(delivery.Presentable(err)))
 	}
-	if e.receiver.perf != nil {
-		e.receiver.perf.Read(func(r perf.Record) { e.takeRecord(&r); full() }, e.malformed)
+	slices.SortStableFunc(e.moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+}
+
+// take takes account of the first n moments.
+func (e *engine) take(ctx context.Context, n int) {
+	for i := range e.moments[:n] {
+		if m := &e.moments[i]; m.event != nil {
+			e.takeEvent(m.event)
+		} else {
+			e.takeRecord(&m.record)
+		}
+		if e.size >= e.config.Batch.MaxEvents && !e.stuck {
+			e.flush(ctx)
+		}
 	}
+	e.moments = slices.Delete(e.moments, 0, n)
+}
+
+// bootTime is the kernel's clock: how long ago the host was booted.
+func bootTime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // there is one since Linux 2.6.39
+	return time.Duration(now.Nano())
 }
 
 func (e *engine) malformed() { e.ledger.miss(stageMalformed, 1) }
@@ -273,6 +317,8 @@ func (e *engine) takeRecord(r *perf.Record) {
 	case r.Mapping != nil:
 		e.events["mapping"]++
 		e.recorded(r.Mapping)
+	case r.Exec != 0:
+		e.begins(r.Exec, r.Time)
 	case r.Sample != nil:
 		e.events["sample"]++
 		e.sampled(r.Sample)
@@ -304,18 +350,23 @@ func (e *engine) takeEvent(event *bpf.Event) {
 // seed takes account of what runs already.
 func (e *engine) seed() {
 	e.refreshWanted(context.Background())
+	e.survey()
+}
+
+// survey takes account of what runs and was not told.
+func (e *engine) survey() {
 	now := e.now()
 	_, err := e.proc.Each(e.config.Limits.Processes, func(from *procfs.Process) bool {
-		if from.Kernel() || from.Ended() {
-			return true
+		p := &process{id: bpf.Process{PID: uint32(from.ID().PID), Start: uint64(from.ID().Start)}} //nolint:gosec // not negative
+		if known := e.processes.live[p.id.PID]; known != nil && e.procID(known.id).Is(from.ID()) {
+			if exe, err := from.Executable(); err != nil || known.path == "" || exe.Path == known.path {
+				return true
+			}
+			p.id = known.id
+			e.leaveFiles(known)
 		}
-		id := bpf.Process{PID: uint32(from.ID().PID), Start: uint64(from.ID().Start)} //nolint:gosec // not negative
-		if e.processes.live[id.PID] != nil {
-			return true
-		}
-		p := &process{id: id}
 		e.learnAll(p, from)
-		e.processes.add(p)
+		e.forgetProcess(e.processes.add(p))
 		e.contain(p, from)
 		e.tellExec(p, now, true)
 		return true
@@ -323,15 +374,34 @@ func (e *engine) seed() {
 	if err != nil {
 		e.logger.Warn("Not all processes could be listed", zap.Error(delivery.Presentable(err)))
 	}
-	if err := e.kernel.Mapped(func(m bpf.Mapping) {
-		if p := e.processes.live[m.Process.PID]; p != nil {
-			p.id.Start = m.Process.Start // exact
-			e.mapped(p, m.File, m.Start, "", e.sinceBoot())
-		}
-	}); err != nil {
+	if err := e.mappedNow(func(p *process, m *bpf.Mapping, path string) { e.mapped(p, m.File, m.Start, path, bootTime()) }); err != nil {
 		e.logger.Warn("What is mapped already could not be listed", zap.Error(delivery.Presentable(err)))
 		e.status(targetLoad+"/iter", witness.About{}, witness.StateRefused, reasonOf(err))
 	}
+}
+
+// mappedNow calls do for each file that a known process has mapped executable now, with what it is called there, if that is known.
+func (e *engine) mappedNow(do func(p *process, m *bpf.Mapping, path string)) error {
+	var last *process
+	paths := map[uint64]string{}
+	return e.kernel.Mapped(func(m bpf.Mapping) {
+		p := e.processes.live[m.Process.PID]
+		if p == nil || !e.procID(p.id).Is(e.procID(m.Process)) {
+			return
+		}
+		if p != last { // one process comes after the other
+			p.id.Start = m.Process.Start // exact
+			clear(paths)
+			if from, err := e.proc.Find(e.procID(p.id)); err == nil {
+				for known := range from.Mappings() {
+					paths[known.Start] = known.Path
+				}
+				from.Close()
+			}
+			last = p
+		}
+		do(p, &m, paths[m.Start])
+	})
 }
 
 // refreshWanted asks for the watch list, and looks again at the files that run when it has changed.
@@ -355,11 +425,9 @@ func (e *engine) refreshWanted(ctx context.Context) {
 			e.unprobe(f)
 		}
 	}
-	if err := e.kernel.Mapped(func(m bpf.Mapping) {
-		if p := e.processes.live[m.Process.PID]; p != nil {
-			if f := e.fileOf(p, m.File, m.Start, ""); f != nil {
-				e.enterFile(p, f)
-			}
+	if err := e.mappedNow(func(p *process, m *bpf.Mapping, path string) {
+		if f := e.fileOf(p, m.File, m.Start, path); f != nil {
+			e.enterFile(p, f)
 		}
 	}); err != nil {
 		e.logger.Warn("What is mapped could not be listed", zap.Error(delivery.Presentable(err)))
@@ -374,6 +442,7 @@ func (e *engine) beat(ctx context.Context) {
 	if before != 0 {
 		e.spend(e.now(), e.drained-before)
 	}
+	e.interval++
 	e.release(e.now())
 	files := slices.SortedFunc(maps.Values(e.probedFiles), func(a, b *probed) int { return strings.Compare(a.names[0].path, b.names[0].path) })
 	clear(e.mounts)
@@ -385,17 +454,19 @@ func (e *engine) beat(ctx context.Context) {
 
 // count reads what the kernel counted.
 func (e *engine) count() {
-	e.drain(e.sinceBoot())
+	e.drain(bootTime())
 	if counts, err := e.kernel.Counts(); err == nil {
 		if counts.ProcessesLost != e.ledger.counts.ProcessesLost {
 			e.resync()
 		}
 		e.ledger.missed(counts)
 	}
-	for _, mappings := range e.early {
-		e.ledger.miss(stageUnresolved, uint64(len(mappings)))
+	for pid, w := range e.early {
+		if w.since < e.drained-slowestExec { // its start was lost
+			e.ledger.miss(stageUnresolved, uint64(len(w.mappings)))
+			delete(e.early, pid)
+		}
 	}
-	clear(e.early)
 }
 
 // tell writes the heartbeat, also of files with probes.
@@ -409,17 +480,15 @@ func (e *engine) tell(files []*probed) {
 	e.report()
 }
 
-// resync forgets processes whose end was lost.
+// resync makes up for starts and ends that were lost.
 func (e *engine) resync() {
 	for _, p := range e.processes.live {
-		from, err := e.proc.Find(e.procID(p.id))
-		if err == nil {
-			from.Close()
-			continue
+		if e.lives(p.id) != nil {
+			e.processes.end(p)
+			e.leaveFiles(p)
 		}
-		e.processes.end(p)
-		e.leaveFiles(p)
 	}
+	e.survey()
 }
 
 // finish reads what was counted, takes everything out of the kernel, and offers what is in hand.
@@ -433,8 +502,12 @@ func (e *engine) finish() {
 			}
 		}
 	}
+	e.collect()
+	e.stuck = true // nothing is flushed before all of it is there
+	e.take(ctx, len(e.moments))
 	e.count()
 	e.tell(nil)
+	e.beatAt = time.Now().Add(drainTimeout)
 	e.flush(ctx)
 	for _, f := range e.probedFiles {
 		_ = f.file.Close()
@@ -447,19 +520,29 @@ func (e *engine) newBatch() {
 	e.batch, e.size = delivery.NewBatch(metadata.ScopeName, e.source, e.put), 0
 }
 
-// flush hands the batch on. What the pipeline refuses for good is a loss; what it cannot take before ctx ends stays.
+// maxHeld is how many full batches are held, at most, while the pipeline takes none.
+const maxHeld = 16
+
+// flush hands the batch on. What the pipeline refuses for good is a loss. What it cannot take before the next heartbeat is
+// due stays: probes are kept within their budget meanwhile.
 func (e *engine) flush(ctx context.Context) {
 	n := e.batch.Logs.LogRecordCount()
 	if n == 0 {
 		return
 	}
-	refused, err := e.receiver.delivery.Deliver(ctx, e.batch.Logs)
-	if err != nil {
+	until, cancel := context.WithDeadline(ctx, e.beatAt)
+	defer cancel()
+	refused, err := e.receiver.delivery.Deliver(until, e.batch.Logs)
+	e.stuck = err != nil
+	switch {
+	case e.stuck && n < maxHeld*e.config.Batch.MaxEvents:
 		return
+	case e.stuck:
+		refused = err
 	}
 	if refused != nil {
 		e.ledger.miss(stageRefused, uint64(n)) //nolint:gosec // not negative
-		e.logger.Error("The pipeline refused records for good", zap.Int("records", n), zap.Error(refused))
+		e.logger.Error("The pipeline refused records for good", zap.Int("records", n), zap.Error(delivery.Presentable(refused)))
 	}
 	e.newBatch()
 }

@@ -1,6 +1,7 @@
 package ebpfreceiver
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
 	"github.com/otelcol-witness/otelcol-witness/internal/elffile"
+	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
 	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
@@ -25,6 +27,9 @@ type file struct {
 	deleted bool
 	facts   *artifact.Facts // nil if it could not be read
 	symbols procfs.FileID   // by which its symbols are cached
+	// others are the same file under other names, by what the kernel calls it there.
+	others map[string]*file
+	looked int // in which interval it was found to be the same still
 	// wanted is the version of what is wanted by which it was last looked at.
 	wanted int
 	probed *probed // its probes, if any
@@ -32,8 +37,7 @@ type file struct {
 
 // inspect reads what a file says of itself, once for each content.
 func (e *engine) inspect(f *procfs.File) *artifact.Facts {
-	id := f.ID
-	id.Generation, id.HasGeneration = 0, false // as ExecutableID
+	id := f.ID.WithoutGeneration() // as ExecutableID
 	if facts, ok := e.facts.Get(id); ok {
 		return facts
 	}
@@ -63,40 +67,61 @@ func (e *engine) mapped(p *process, id bpf.FileID, start uint64, path string, at
 	}
 }
 
+// early is what a process mapped before its start was told: all of it, or the start of the program that it begins to execute.
+type early struct {
+	since    time.Duration
+	mappings []perf.Mapping
+}
+
+// begins takes account of a process that begins to execute another program. What it maps is of that, and waits for it to be
+// told.
+func (e *engine) begins(pid uint32, at time.Duration) {
+	if p := e.processes.live[pid]; p != nil && p.executed > at {
+		return // it is told already
+	}
+	if e.early[pid] == nil && len(e.early) < maxEarly {
+		e.early[pid] = &early{since: at}
+	}
+}
+
 // recorded takes account of a mapping that perf recorded.
 func (e *engine) recorded(m *perf.Mapping) {
-	p := e.processes.byPID(m.PID)
-	if p == nil { // the two readers do not wait for each other
-		if len(e.early) >= maxEarly || len(e.early[m.PID]) >= maxEarly {
-			e.ledger.miss(stageUnresolved, 1)
-			return
-		}
-		e.early[m.PID] = append(e.early[m.PID], *m)
-		return
+	p, waits := e.processes.byPID(m.PID), e.early[m.PID]
+	if p == nil && waits == nil {
+		e.begins(m.PID, m.Time)
+		waits = e.early[m.PID]
 	}
-	if m.Time < p.executed-sameExec {
-		return // of what it ran before
+	switch {
+	case waits != nil && len(waits.mappings) < maxEarly:
+		waits.mappings = append(waits.mappings, *m)
+	case waits != nil || p == nil:
+		e.ledger.miss(stageUnresolved, 1)
+	default:
+		e.mapped(p, bpf.FileID{Dev: m.Dev, Generation: m.Generation, Inode: m.Inode}, m.Start, m.Path, m.Time)
 	}
-	e.mapped(p, bpf.FileID{Dev: m.Dev, Generation: m.Generation, Inode: m.Inode}, m.Start, m.Path, m.Time)
 }
 
 // maxEarly is how many processes' mappings wait for the start of the process to be told, and how many of one.
 const maxEarly = 1024
 
-// sameExec is how long before the end of an exec its files are mapped, at most.
-const sameExec = time.Second
+// slowestExec is how long it takes to execute a program, at most.
+const slowestExec = 5 * time.Second
 
 // fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
 func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
-	if f, ok := e.files.Get(id); ok && f.facts != nil { // else who had it mapped ended too soon: perhaps not this time
-		e.want(f, nil, p, start)
-		return f
+	var users map[bpf.Process]struct{}
+	if known, ok := e.files.Get(id); ok && known.facts != nil { // else who had it mapped ended too soon: perhaps not this time
+		if f := e.again(known, p, start, path); f != nil {
+			e.want(f, nil, p, start)
+			return f
+		}
+		if known.probed != nil { // its probes are of what it was
+			users = known.probed.users
+			e.unprobe(known.probed)
+		}
 	}
-	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1}
-	opened, err := e.open(p, start)
-	if err != nil && p.place == (place{}) && f.path != "" {
-		opened, err = openOnHost(f.path, id) // it has ended
-	}
+	f := &file{id: id, path: procfs.WithoutDeleted(path), wanted: -1, looked: e.interval}
+	opened, err := e.openOf(p, start, id, f.path)
 	if err == nil {
 		defer opened.Close()
 		f.path, f.deleted, f.symbols = opened.path, opened.deleted, opened.ID
@@ -109,7 +134,69 @@ func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *f
 	if opened != nil {
 		e.want(f, opened.File, p, start)
 	}
+	for id := range users { // it can be the same but for its times
+		if user := e.processes.find(id); user != nil {
+			e.enterFile(user, f)
+		}
+	}
 	return f
+}
+
+// maxNames is how many names of a file are told apart.
+const maxNames = 16
+
+// again is a file that is known, under the name that it has for the process. It is looked at once an interval, and when it has
+// another name. It is nil if it is not what it was: to be written anew leaves a file its identity.
+func (e *engine) again(f *file, p *process, start uint64, path string) *file {
+	named := f
+	if other := f.others[path]; other != nil {
+		named = other
+	}
+	seen := path == "" || f.others[path] != nil
+	if seen && f.looked == e.interval {
+		return named
+	}
+	o, err := e.openOf(p, start, f.id, cmp.Or(procfs.WithoutDeleted(path), f.path))
+	if err != nil {
+		return named // it has ended
+	}
+	defer o.Close()
+	if o.ID != f.symbols && !e.renew(f, o) {
+		return nil
+	}
+	f.looked = e.interval
+	if seen || len(f.others) >= maxNames {
+		return named
+	}
+	if f.others == nil {
+		f.others = map[string]*file{}
+	}
+	if o.path != f.path {
+		named = &file{id: f.id, path: o.path, deleted: o.deleted, facts: f.facts, symbols: f.symbols, wanted: -1}
+	}
+	f.others[path] = named
+	return named
+}
+
+// renew takes account of a file that was touched since it was opened. It is false if it has another content: a name that is given or
+// taken changes only its times, and leaves its probes where they are.
+func (e *engine) renew(f *file, o *opened) bool {
+	facts := e.inspect(o.File)
+	if facts == nil || o.ID.Size != f.symbols.Size || facts.BuildID != f.facts.BuildID || facts.GoBuildID != f.facts.GoBuildID || facts.BuildID+facts.GoBuildID == "" {
+		return false
+	}
+	if f.probed != nil {
+		for _, p := range f.probed.probes {
+			if same, err := probepoint.Verify(f.probed.file, &p.point); err != nil || !same {
+				return false
+			}
+		}
+	}
+	f.facts, f.symbols = facts, o.ID
+	for _, other := range f.others {
+		other.facts, other.symbols = facts, o.ID
+	}
+	return true
 }
 
 // opened is a file of a process.
@@ -119,8 +206,19 @@ type opened struct {
 	deleted bool
 }
 
-// open opens the file that a process has mapped at an address.
-func (e *engine) open(p *process, start uint64) (*opened, error) {
+// openOf opens the file that a process has mapped at an address, or had when it lived, if it is of the host and still has that
+// path.
+func (e *engine) openOf(p *process, start uint64, id bpf.FileID, path string) (*opened, error) {
+	o, err := e.open(p, start, id)
+	if err != nil && p.place == (place{}) && path != "" {
+		o, err = openOnHost(path, id)
+	}
+	return o, err
+}
+
+// open opens the file that a process has mapped at an address, if that is the one that is meant: the process may execute
+// another program by now.
+func (e *engine) open(p *process, start uint64, id bpf.FileID) (*opened, error) {
 	from, err := e.proc.Find(e.procID(p.id))
 	if err != nil {
 		return nil, err
@@ -137,10 +235,19 @@ func (e *engine) open(p *process, start uint64) (*opened, error) {
 		if err != nil {
 			return nil, err
 		}
+		if m.Inode != id.Inode || deviceOf(m.Dev) != id.Dev {
+			// On overlayfs programs in the kernel see the file of the layer.
+			if layer, err := e.layerOf(id, f.File, p, start, true); err != nil || layer != id {
+				return nil, errors.Join(errNotMapped, f.Close())
+			}
+		}
 		return &opened{f, m.Path, m.Deleted}, nil
 	}
 	return nil, errNotMapped
 }
+
+// deviceOf is the number of a device as the kernel has it.
+func deviceOf(dev uint64) uint32 { return unix.Major(dev)<<20 | unix.Minor(dev) }
 
 // openOnHost opens a file of the host by its path, if that is the one that is meant.
 func openOnHost(path string, id bpf.FileID) (*opened, error) {
@@ -149,7 +256,7 @@ func openOnHost(path string, id bpf.FileID) (*opened, error) {
 		return nil, err
 	}
 	same := func() bool {
-		return stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Ino == id.Inode && unix.Major(stat.Dev)<<20|unix.Minor(stat.Dev) == id.Dev
+		return stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Ino == id.Inode && deviceOf(stat.Dev) == id.Dev
 	}
 	if !same() {
 		return nil, errNotMapped
@@ -173,18 +280,19 @@ var errNotMapped = errors.New("nothing is mapped there any more")
 // load is a file that was told to be loaded in a place, in this interval.
 type load struct {
 	file bpf.FileID
+	path string
 	at   place
 }
 
 // tellLoad writes a runtime.load record, once an interval for each file and place.
 func (e *engine) tellLoad(p *process, f *file, at time.Time) {
-	if _, told := e.loads[load{f.id, p.place}]; told {
+	if _, told := e.loads[load{f.id, f.path, p.place}]; told {
 		return
 	}
 	if len(e.loads) >= e.config.Limits.Files {
 		clear(e.loads) // what is told twice is counted twice, which loads are
 	}
-	e.loads[load{f.id, p.place}] = struct{}{}
+	e.loads[load{f.id, f.path, p.place}] = struct{}{}
 	m := e.record(p.place, semconv.EventLoad, at)
 	e.putProcess(m, p)
 	witness.PutStack(m, witness.Frame{Module: moduleOf(f.path, f.facts)})

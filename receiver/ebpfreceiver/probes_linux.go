@@ -126,7 +126,7 @@ func (e *engine) keep(f *file, known *procfs.File, p *process, start uint64) (fr
 		from, err = reopen(known.File)
 	} else {
 		var o *opened
-		if o, err = e.open(p, start); err == nil && o.ID != f.symbols {
+		if o, err = e.open(p, start, f.id); err == nil && o.ID != f.symbols {
 			err = errors.Join(errNotMapped, o.Close())
 		} else if err == nil {
 			from = o.File.File
@@ -135,20 +135,25 @@ func (e *engine) keep(f *file, known *procfs.File, p *process, start uint64) (fr
 	if err != nil {
 		return nil, id, err
 	}
-	if id, err = e.layerOf(f, from, p, start); err != nil {
+	if id, err = e.layerOf(f.id, from, p, start, false); err != nil {
 		return nil, id, errors.Join(err, from.Close())
 	}
 	return from, id, nil
 }
 
-// layerOf is the file of a layer that a file on overlayfs is. Only programs in the kernel see it, while it is mapped.
-func (e *engine) layerOf(f *file, from *os.File, p *process, start uint64) (id bpf.FileID, err error) {
+// layerOf is the file of a layer that a file on overlayfs is, else the id itself. Only programs in the kernel see it, while it
+// is mapped. strict says that the id is wrong if the file is not on overlayfs.
+func (e *engine) layerOf(of bpf.FileID, from *os.File, p *process, start uint64, strict bool) (id bpf.FileID, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Fstatfs(int(from.Fd()), &stat); err != nil {
 		return id, err
 	}
-	if stat.Type != unix.OVERLAYFS_SUPER_MAGIC {
-		return f.id, nil
+	switch {
+	case stat.Type == unix.OVERLAYFS_SUPER_MAGIC:
+	case strict:
+		return id, errNotMapped
+	default:
+		return of, nil
 	}
 	found := false
 	err = e.kernel.Mapped(func(m bpf.Mapping) {
@@ -355,6 +360,7 @@ func (e *engine) drain(now time.Duration) {
 		p.hits = 0
 	}
 	var forget []bpf.HitKey
+	unknown := map[bpf.Process]struct{}{}
 	err := e.kernel.Hits(func(key bpf.HitKey, h bpf.Hit) {
 		p := e.probes[key.Probe]
 		before := e.counted[key]
@@ -363,8 +369,11 @@ func (e *engine) drain(now time.Duration) {
 			p.hits += h.Hits - before.hits
 			e.counted[key] = counted{h.Hits, h.Last}
 		}
-		if p == nil || p.gone > 0 || e.processes.hasEnded(key.Process) {
+		switch {
+		case p == nil || p.gone > 0 || e.processes.hasEnded(key.Process):
 			forget = append(forget, key)
+		case e.processes.find(key.Process) == nil:
+			unknown[key.Process] = struct{}{}
 		}
 	})
 	if err != nil {
@@ -377,7 +386,15 @@ func (e *engine) drain(now time.Duration) {
 			continue
 		}
 		delete(e.counted, key)
-		delete(e.stacks, key)
+		if _, untold := e.stacks[key]; untold {
+			e.ledger.miss(stageStacks, 1)
+			delete(e.stacks, key)
+		}
+	}
+	for id := range unknown { // its end was not told, or will not be taken account of
+		if e.lives(id) != nil {
+			e.processes.end(e.remembered(id)) // all that it did is counted the next time
+		}
 	}
 	e.processes.forget()
 	for id, p := range e.probes {
@@ -403,11 +420,11 @@ func (e *engine) tellCalls(p *probe, key bpf.HitKey, before counted, h bpf.Hit) 
 	hits, first := h.Hits-before.hits, max(before.last, min(e.drained, h.Last))
 	if before.hits == 0 {
 		first = h.First
-		if stack, ok := e.stacks[key]; ok {
-			delete(e.stacks, key)
-			e.tellCall(of, p, 1, h.First, h.First, stack)
-			hits--
-		}
+	}
+	if stack, ok := e.stacks[key]; ok { // or it came after the first call was told: then one more is told to be it
+		delete(e.stacks, key)
+		e.tellCall(of, p, 1, h.First, h.First, stack)
+		hits--
 	}
 	if hits > 0 {
 		e.tellCall(of, p, hits, first, h.Last, stack{})
@@ -439,6 +456,9 @@ func (e *engine) tellCall(of *process, p *probe, hits uint64, first, last time.D
 
 // moduleOf is a file as the process has it mapped: containers have one file under names of their own.
 func (p *process) moduleOf(f *file) witness.Module {
+	if p.path != "" && p.facts != nil && p.facts == f.facts { // it is what it runs
+		return moduleOf(p.path, p.facts)
+	}
 	for own := range p.files {
 		if own.probed != nil && own.probed == f.probed {
 			f = own
@@ -465,6 +485,7 @@ func (e *engine) spend(now time.Time, over time.Duration) {
 	slices.SortFunc(dear, func(a, b *probe) int {
 		return cmp.Or(cmp.Compare(e.share(b, over), e.share(a, over)), cmp.Compare(a.id, b.id))
 	})
+	suspend := map[*group][]*probe{}
 	for _, p := range dear {
 		if share <= e.config.Probes.Budget {
 			if p.again > e.config.Interval && p.hits == 0 {
@@ -473,7 +494,10 @@ func (e *engine) spend(now time.Time, over time.Duration) {
 			continue
 		}
 		share -= e.share(p, over)
-		e.suspend(p, now)
+		suspend[p.group] = append(suspend[p.group], p)
+	}
+	for g, probes := range suspend {
+		e.suspend(g, probes, now)
 	}
 	e.resume(now)
 }
@@ -483,14 +507,15 @@ func (e *engine) share(p *probe, over time.Duration) float64 {
 	return float64(p.hits) * e.cost[p.point.Cost].Seconds() / over.Seconds()
 }
 
-// suspend takes a probe away for a while.
-func (e *engine) suspend(p *probe, now time.Time) {
-	g := p.group
+// suspend takes some probes of a group away for a while.
+func (e *engine) suspend(g *group, probes []*probe, now time.Time) {
 	e.detach(g)
-	p.again = min(max(2*p.again, 2*e.config.Interval), maxSuspended)
-	p.suspended = now.Add(p.again)
-	e.status(targetCall, p.about, witness.StateSuspended, witness.ReasonOverBudget)
-	others := slices.DeleteFunc(slices.Clone(g.probes), func(other *probe) bool { return other == p })
+	for _, p := range probes {
+		p.again = min(max(2*p.again, 2*e.config.Interval), maxSuspended)
+		p.suspended = now.Add(p.again)
+		e.status(targetCall, p.about, witness.StateSuspended, witness.ReasonOverBudget)
+	}
+	others := slices.DeleteFunc(slices.Clone(g.probes), func(p *probe) bool { return slices.Contains(probes, p) })
 	for _, other := range others {
 		e.status(targetCall, other.about, witness.StateSuspended, reasonRearranged)
 	}

@@ -107,24 +107,46 @@ func (p *processes) end(of *process) {
 	p.ended[0].all[of.id], p.ended[0].last[of.id.PID] = of, of
 }
 
-// learn fills in what /proc says of where it runs and what. The error is one of where it runs: then it has probably ended meanwhile.
-func (e *engine) learn(p *process, from *procfs.Process) error {
-	if exe, err := from.Executable(); err == nil {
-		p.path, p.deleted = exe.Path, exe.Deleted
-	}
+// learn fills in what /proc says of where it runs and what. What it runs is left out when that is not the file that it was told
+// to execute, if one is given: then it executed another one meanwhile. The error is one of where it runs: then it has probably ended.
+func (e *engine) learn(p *process, from *procfs.Process, file bpf.FileID) error {
 	at, err := from.Place()
 	p.place = placeOf(at)
 	p.origin = e.originOf(p)
-	if id, err := from.ExecutableID(); err == nil {
-		p.facts, _ = e.facts.Get(id)
+	exe, unknown := from.Executable()
+	if unknown != nil {
+		return err
 	}
-	if p.facts == nil {
+	id, unknown := from.ExecutableID()
+	if unknown != nil {
+		return err
+	}
+	facts, known := e.facts.Get(id)
+	if !known {
 		if f, err := from.OpenExecutable(); err == nil {
-			p.facts = e.inspect(f)
+			if opened := f.ID.WithoutGeneration(); opened == id {
+				facts = e.inspect(f)
+			}
 			_ = f.Close()
 		}
 	}
+	if file == (bpf.FileID{}) || runs(from, id, file) {
+		p.path, p.deleted, p.facts = exe.Path, exe.Deleted, facts
+	}
 	return err
+}
+
+// runs says whether the file that a process runs, which is id, is the one that it was told to.
+func runs(from *procfs.Process, id procfs.FileID, file bpf.FileID) bool {
+	if id.Inode == file.Inode && deviceOf(id.Dev) == file.Dev {
+		return true
+	}
+	for m, err := range from.Mappings() { // some file systems have another device in stat
+		if err == nil && m.Inode == file.Inode && deviceOf(m.Dev) == file.Dev {
+			return true
+		}
+	}
+	return false
 }
 
 // learnAll fills in all of a process whose start was not told.
@@ -132,8 +154,8 @@ func (e *engine) learnAll(p *process, from *procfs.Process) {
 	if status, err := from.Status(); err == nil {
 		p.uid = status.EffectiveUser
 	}
-	p.parent = uint32(from.Parent()) //nolint:gosec // pids have 22 bits
-	_ = e.learn(p, from)             // its place is unknown then
+	p.parent = uint32(from.Parent())   //nolint:gosec // pids have 22 bits
+	_ = e.learn(p, from, bpf.FileID{}) // its place is unknown then
 }
 
 // originOf says whose process it is: ours, or a workload's. Who put it into a container is not known.
@@ -191,7 +213,7 @@ func (e *engine) executed(event *bpf.Event) {
 	ended := gone
 	if gone == nil {
 		defer from.Close()
-		if ended = e.learn(p, from); ended == nil && p.place.unknown {
+		if ended = e.learn(p, from, event.File); ended == nil && p.place.unknown {
 			ended = e.lives(p.id) // of one that is ending, less can be read
 		}
 	}
@@ -201,6 +223,15 @@ func (e *engine) executed(event *bpf.Event) {
 	}
 	if p.path == "" && strings.HasPrefix(event.Filename, "/") && !strings.HasPrefix(event.Filename, "/proc/") && !strings.HasPrefix(event.Filename, "/dev/fd/") {
 		p.path = path.Clean(event.Filename)
+		if f, err := openOnHost(p.path, event.File); err == nil && p.place == (place{}) { // what it was
+			p.facts = e.inspect(f.File)
+			_ = f.Close()
+		} else if err == nil {
+			_ = f.Close()
+		}
+	}
+	if f, ok := e.files.Peek(event.File); ok && p.facts != nil && f.facts != p.facts {
+		f.looked = -1 // it was written anew
 	}
 	if before := e.processes.find(p.id); before != nil {
 		e.leaveFiles(before) // what it had mapped is gone
@@ -210,10 +241,12 @@ func (e *engine) executed(event *bpf.Event) {
 		e.contain(p, from)
 	}
 	e.tellExec(p, e.wall(event.Time), false)
-	for _, m := range e.early[p.id.PID] {
-		e.recorded(&m)
+	if waited := e.early[p.id.PID]; waited != nil {
+		delete(e.early, p.id.PID)
+		for i := range waited.mappings {
+			e.recorded(&waited.mappings[i])
+		}
 	}
-	delete(e.early, p.id.PID)
 }
 
 // tellExec writes a runtime.exec record.
@@ -282,7 +315,11 @@ func (e *engine) forked(event *bpf.Event) {
 // exited takes account of the end of a process.
 func (e *engine) exited(event *bpf.Event) {
 	p := e.processes.find(event.Process)
-	if p == nil {
+	if waited := e.early[event.Process.PID]; waited != nil {
+		e.ledger.miss(stageUnresolved, uint64(len(waited.mappings)))
+		delete(e.early, event.Process.PID)
+	}
+	if p == nil || e.processes.live[p.id.PID] != p { // threads that end at the same time each tell it
 		return
 	}
 	if e.config.Signals.Exec && (p.path != "" || p.facts != nil) {

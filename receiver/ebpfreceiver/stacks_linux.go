@@ -1,6 +1,7 @@
 package ebpfreceiver
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"time"
@@ -85,11 +86,11 @@ func (e *engine) spotOf(of *process, at *bpf.Frame) (spot, bool) {
 	}}, true
 }
 
-// openFor opens what a process has mapped at an address, or what it had when it lived: the file f of the host, if not nil.
+// openFor opens a file whose symbols are asked for.
 func (e *engine) openFor(of *process, start uint64, f *file) (symbolize.File, error) {
-	o, err := e.open(of, start)
-	if err != nil && f != nil && of.place == (place{}) {
-		o, err = openOnHost(f.path, f.id)
+	o, err := e.openOf(of, start, f.id, f.path)
+	if err == nil && o.ID.Size != f.symbols.Size { // it was written anew; its times also change with its names
+		err = errors.Join(errNotMapped, o.Close())
 	}
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func (e *engine) spotAt(of *process, address uint64) (spot, bool) {
 		}
 		defer f.Close()
 		return spot{m.Path, e.inspect(f), f.ID, address - m.Start + m.Offset, func() (symbolize.File, error) {
-			return e.openFor(of, m.Start, nil)
+			return e.openFor(of, m.Start, &file{id: bpf.FileID{Dev: deviceOf(m.Dev), Inode: m.Inode}, path: m.Path, symbols: f.ID})
 		}}, true
 	}
 	return spot{}, false

@@ -33,7 +33,7 @@ struct file_id {
 
 struct header {
 	u32 type; /* enum event_type */
-	u32 uid;
+	u32 uid; /* effective */
 	u64 time;
 	struct process process;
 };
@@ -51,7 +51,7 @@ struct exec_event {
 	u32 mount_namespace;
 	u32 padding;
 	char cgroups[CGROUPS][CGROUP_NAME];
-	char filename[FILENAME]; /* as it was given to execve */
+	char filename[FILENAME]; /* as it was given to execve, or by a script */
 };
 
 struct fork_event {

@@ -53,7 +53,7 @@ struct file {
 
 struct linux_binprm {
 	struct file *file;
-	const char *filename;
+	const char *interp;
 };
 
 struct vm_area_struct {
@@ -113,7 +113,7 @@ typedef struct {
 } kuid_t;
 
 struct cred {
-	kuid_t uid;
+	kuid_t euid;
 };
 
 struct task_struct {

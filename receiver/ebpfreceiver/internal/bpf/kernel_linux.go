@@ -434,7 +434,7 @@ type Event struct {
 	Process Process
 	Parent  Process // of an exec and a fork
 	// Of an exec: the file; the mount namespace; the names of the cgroup and those above it, innermost first; and what was
-	// given to execve.
+	// given to execve, or named by the script that was. UID is the effective user.
 	File           FileID
 	MountNamespace uint32
 	Cgroups        [3]string

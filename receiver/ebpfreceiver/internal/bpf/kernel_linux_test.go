@@ -184,6 +184,31 @@ func processesAreTold(t *testing.T, k *Kernel) {
 	assert.Zero(t, counts.ProcessesLost)
 }
 
+// A script is executed by another program, and with the rights of another user.
+func TestWhatIsExecuted(t *testing.T) {
+	path := build(t, `
+#define _GNU_SOURCE
+#include <unistd.h>
+int main(int argc, char **argv) { return argc < 2 || setreuid(65534, 0) || execv(argv[1], argv + 1); }`)
+	script := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/true\n"), 0o700))
+	k := open(t, Options{})
+	used, refused := k.WatchProcesses()
+	require.NotEmpty(t, used, "%v", refused)
+	command := exec.Command(path, script)
+	require.NoError(t, command.Run())
+	var executed []Event
+	until(t, k, func(e Event) bool {
+		if e.Process.PID == uint32(command.Process.Pid) && e.Type == EventExec {
+			executed = append(executed, e)
+		}
+		return len(executed) == 2
+	})
+	assert.Equal(t, path, executed[0].Filename)
+	assert.Equal(t, "/bin/true", executed[1].Filename)
+	assert.Zero(t, executed[1].UID)
+}
+
 // Every call is counted, of every process and thread, and of no other function.
 func TestCallsAreCountedExactly(t *testing.T) {
 	k := open(t, Options{Stacks: true})

@@ -95,7 +95,7 @@ INLINE void head(struct header *into, u32 type, struct task_struct *task)
 	into->type = type;
 	into->time = boot_time();
 	identify(&into->process, task);
-	into->uid = READ(cred, uid.val);
+	into->uid = READ(cred, euid.val);
 }
 
 INLINE void identify_file(struct file_id *into, struct file *file)
@@ -151,7 +151,7 @@ INLINE int executed(struct task_struct *task, struct linux_binprm *binprm)
 		}
 	}
 	e->filename[0] = 0;
-	read_kernel_text(e->filename, FILENAME, READ(binprm, filename));
+	read_kernel_text(e->filename, FILENAME, READ(binprm, interp));
 	submit(e, NOW);
 	return 0;
 }

@@ -86,7 +86,7 @@ func openRing(processor int, o *Options) (*ring, error) {
 	attr := &unix.PerfEventAttr{
 		Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_DUMMY, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
 		Sample_type: unix.PERF_SAMPLE_TID | unix.PERF_SAMPLE_TIME,
-		Bits: unix.PerfBitMmap | unix.PerfBitMmap2 | unix.PerfBitSampleIDAll | unix.PerfBitWatermark | unix.PerfBitUseClockID |
+		Bits: unix.PerfBitMmap | unix.PerfBitMmap2 | unix.PerfBitComm | unix.PerfBitCommExec | unix.PerfBitSampleIDAll | unix.PerfBitWatermark | unix.PerfBitUseClockID |
 			unix.PerfBitExcludeKernel | unix.PerfBitExcludeHv,
 		Clockid: unix.CLOCK_BOOTTIME,
 		Wakeup:  uint32(o.Pages * os.Getpagesize() / 4), //nolint:gosec // bytes until the reader is woken

@@ -43,14 +43,20 @@ func TestMappings(t *testing.T) {
 		pid = command.Process.Pid
 	})
 	found := map[string]*Mapping{}
+	began := time.Duration(0)
 	for _, record := range all {
+		if int(record.Exec) == pid {
+			began = record.Time
+		}
 		if m := record.Mapping; m != nil && int(m.PID) == pid {
 			found[filepath.Base(m.Path)] = m
 		}
 	}
 	require.Contains(t, found, "true")
 	require.Contains(t, found, "libc.so.6")
+	assert.NotZero(t, began, "it begins to execute")
 	for _, m := range found {
+		assert.Greater(t, m.Time, began)
 		var stat unix.Stat_t
 		require.NoError(t, unix.Stat(m.Path, &stat))
 		assert.Equal(t, stat.Ino, m.Inode)

@@ -27,16 +27,19 @@ type Sample struct {
 	Addresses []uint64
 }
 
-// Record is one of the three.
+// Record is one of the four.
 type Record struct {
+	Time    time.Duration // since boot; 0 of a loss
 	Mapping *Mapping
 	Sample  *Sample
+	Exec    uint32 // the pid of a process that begins to execute another program: what it maps from now on is of that
 	Lost    uint64 // records for which there was no room
 }
 
 // Types of records and parts of them (include/uapi/linux/perf_event.h).
 const (
 	recordLost   = 2
+	recordComm   = 3
 	recordSample = 9
 	recordMmap2  = 10
 
@@ -45,6 +48,7 @@ const (
 
 	modeMask = 7
 	modeUser = 2
+	commExec = 1 << 13 // of a name: that of a program that is executed
 
 	// maxAddress is the first address that no process has. What is beyond it is memory that was taken for a frame, or tells
 	// the parts of a stack apart.
@@ -78,8 +82,14 @@ func parse(kind uint32, misc uint16, body []byte) (r Record, ok bool, err error)
 				s.Addresses = append(s.Addresses, address)
 			}
 		}
-		r.Sample = s
+		r.Sample, r.Time = s, s.Time
 		return r, len(s.Addresses) > 0, nil
+	case recordComm: // pid, tid, and a name, which nobody reads
+		if len(body) < 8+trailer {
+			return r, false, errRecord
+		}
+		r.Exec, r.Time = u32(0), time.Duration(u64(len(body)-8)) //nolint:gosec // hundreds of years
+		return r, misc&commExec != 0, nil
 	case recordMmap2:
 		const fixed = 64 // up to the name
 		if len(body) < fixed+trailer {
@@ -93,6 +103,7 @@ func parse(kind uint32, misc uint16, body []byte) (r Record, ok bool, err error)
 			PID: u32(0), Start: u64(8), Length: u64(16), Offset: u64(24), Dev: u32(32)<<20 | u32(36)&(1<<20-1), Inode: u64(40),
 			Generation: uint32(u64(48)), Path: string(name), Time: time.Duration(u64(len(body) - 8)), //nolint:gosec // generations have 32 bits
 		}
+		r.Time = r.Mapping.Time
 		return r, misc&modeMask == modeUser && r.Mapping.Inode != 0, nil
 	default:
 		return r, false, nil
