@@ -75,8 +75,8 @@ func BenchmarkBusyBuild(b *testing.B) {
 	require.NoError(b, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/busy\n\ngo 1.26\n"), 0o600))
 	require.NoError(b, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nimport _ \"net/http\"\n\nfunc main() {}\n"), 0o600))
 	for b.Loop() {
-		w := watch(b, func(c *Config) { c.Interval, c.Signals.Containment = 15*time.Second, true })
-		time.Sleep(2 * time.Second) // what runs already is looked at once
+		w := watch(b, func(c *Config) { *c = *createDefaultConfig().(*Config) }) // as users have it
+		time.Sleep(2 * time.Second)                                              // what runs already is looked at once
 		build := exec.Command("go", "build", "-a", "-o", os.DevNull, ".")
 		build.Dir = dir
 		before, began := used(b), time.Now()

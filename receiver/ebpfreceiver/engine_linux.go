@@ -49,7 +49,8 @@ type engine struct {
 	processes   *processes
 	files       *simplelru.LRU[bpf.FileID, *file]
 	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
-	interval    int                               // which one it is
+	interval    int // which one it is
+	programs    *simplelru.LRU[bpf.Program, program]
 	loads       map[load]struct{}                 // told in this interval
 	contained   *simplelru.LRU[container, string] // what was told of it
 	mounts      map[mounts][]witness.Signal       // read in this interval
@@ -100,6 +101,7 @@ func (e *engine) prepare(name string) error {
 	e.events, e.evictions = map[string]int64{}, map[string]int64{}
 	e.processes = newProcesses(e.config.Limits.Processes, func() { e.evictions["processes"]++ })
 	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
+	e.programs = newCache[bpf.Program, program](e.config.Limits.Files, nil)
 	e.contained = newCache[container, string](e.config.Limits.Files, nil)
 	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
 	e.early = map[uint32]*early{}

@@ -107,6 +107,23 @@ const maxEarly = 1024
 // slowestExec is how long it takes to execute a program, at most.
 const slowestExec = 5 * time.Second
 
+// isKnown reports whether there is nothing more to find out about a file by one of its names.
+func (e *engine) isKnown(id bpf.FileID, path string) bool {
+	f, ok := e.files.Peek(id)
+	if !ok {
+		return false
+	}
+	known := func(named *file) bool {
+		return named.path == path && named.facts != nil && (named.probed != nil || named.wanted == e.wanted.version)
+	}
+	for _, named := range f.others {
+		if known(named) {
+			return true
+		}
+	}
+	return known(f)
+}
+
 // fileOf is a file that a process has mapped at start. path is what the kernel calls it, which is of another mount namespace.
 func (e *engine) fileOf(p *process, id bpf.FileID, start uint64, path string) *file {
 	var users map[bpf.Process]struct{}

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.uber.org/zap"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/artifact"
+	"github.com/otelcol-witness/otelcol-witness/internal/delivery"
 	"github.com/otelcol-witness/otelcol-witness/internal/procfs"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/receiver/ebpfreceiver/internal/bpf"
@@ -213,24 +215,27 @@ func (e *engine) executed(event *bpf.Event) {
 	ended := gone
 	if gone == nil {
 		defer from.Close()
-		if ended = e.learn(p, from, event.File); ended == nil && p.place.unknown {
+		if ended = e.learn(p, from, event.Program.File); ended == nil && p.place.unknown {
 			ended = e.lives(p.id) // of one that is ending, less can be read
 		}
 	}
 	if ended != nil {
-		p.place = e.placeOfEnded(event.Cgroups[:], event.MountNamespace)
+		p.place = e.placeOfEnded(event.Cgroups[:], event.Program.MountNamespace)
 		p.origin = e.originOf(p)
+		if before, ok := e.programs.Get(event.Program); ok && before.filename == event.Filename && before.place == p.place {
+			p.path, p.deleted, p.facts = before.path, before.deleted, before.facts
+		}
 	}
 	if p.path == "" && strings.HasPrefix(event.Filename, "/") && !strings.HasPrefix(event.Filename, "/proc/") && !strings.HasPrefix(event.Filename, "/dev/fd/") {
 		p.path = path.Clean(event.Filename)
-		if f, err := openOnHost(p.path, event.File); err == nil && p.place == (place{}) { // what it was
+		if f, err := openOnHost(p.path, event.Program.File); err == nil && p.place == (place{}) { // what it was
 			p.facts = e.inspect(f.File)
 			_ = f.Close()
 		} else if err == nil {
 			_ = f.Close()
 		}
 	}
-	if f, ok := e.files.Peek(event.File); ok && p.facts != nil && f.facts != p.facts {
+	if f, ok := e.files.Peek(event.Program.File); ok && p.facts != nil && f.facts != p.facts {
 		f.looked = -1 // it was written anew
 	}
 	if before := e.processes.find(p.id); before != nil {
@@ -246,6 +251,27 @@ func (e *engine) executed(event *bpf.Event) {
 		for i := range waited.mappings {
 			e.recorded(&waited.mappings[i])
 		}
+	}
+	if ended == nil && p.facts != nil && strings.HasPrefix(event.Filename, "/") && e.isKnown(event.Program.File, p.path) {
+		e.know(event, p)
+	}
+}
+
+// program is what was found out of one that ran.
+type program struct {
+	filename string // as it was executed
+	place    place
+	path     string
+	deleted  bool
+	facts    *artifact.Facts
+}
+
+// know remembers what a program is, for when it starts again: the kernel need not tell that at once then, and what is told of
+// one that ended before it was looked at is the same, where it was executed by the same absolute path.
+func (e *engine) know(event *bpf.Event, p *process) {
+	e.programs.Add(event.Program, program{event.Filename, p.place, p.path, p.deleted, p.facts})
+	if err := e.kernel.Know(event.Program); err != nil {
+		e.logger.Warn("The kernel did not take that a program is known", zap.Error(delivery.Presentable(err)))
 	}
 }
 

@@ -273,6 +273,32 @@ func TestProcessesAreTold(t *testing.T) {
 	w.valid()
 }
 
+// Of a program that is known, all is told, however soon it ends.
+func TestAKnownProgramThatEndsAtOnce(t *testing.T) {
+	w := watch(t, nil)
+	path := copyOf(t, countingProgram(t), filepath.Join(t.TempDir(), "known"))
+	first := exec.Command(path, "0", "1", "0", "300") // it stays a while
+	require.NoError(t, first.Run())
+	own := func(r record) bool { return r.text(semconv.ProcessExecutablePath) == path }
+	buildID := w.await(semconv.EventExec, own).text(semconv.ProcessExecutableBuildIDGNU)
+	require.NotEmpty(t, buildID)
+	const more = 50
+	for range more {
+		require.NoError(t, exec.Command(path, "0").Run())
+	}
+	require.Eventually(t, func() bool {
+		n := 0
+		for _, r := range w.records(semconv.EventExec) {
+			if own(r) && r.text(semconv.ProcessExecutableBuildIDGNU) == buildID {
+				n++
+			}
+		}
+		return n == 1+more
+	}, 20*time.Second, 50*time.Millisecond)
+	w.shutdown()
+	w.valid()
+}
+
 func TestAForkIsNoExec(t *testing.T) {
 	path := countingProgram(t)
 	w := watch(t, nil)

@@ -31,6 +31,16 @@ struct file_id {
 	u64 inode;
 };
 
+/* What runs: a file as it is now, by a name, in a place, as a user. */
+struct program {
+	struct file_id file;
+	s64 changed; /* the file, in nanoseconds since 1970 */
+	u64 cgroup;
+	u32 mount_namespace;
+	u32 uid;
+	u64 name; /* a hash of the name by which it is executed */
+};
+
 struct header {
 	u32 type; /* enum event_type */
 	u32 uid; /* effective */
@@ -47,9 +57,7 @@ struct header {
 struct exec_event {
 	struct header header;
 	struct process parent;
-	struct file_id file;
-	u32 mount_namespace;
-	u32 padding;
+	struct program program;
 	char cgroups[CGROUPS][CGROUP_NAME];
 	char filename[FILENAME]; /* as it was given to execve, or by a script */
 };

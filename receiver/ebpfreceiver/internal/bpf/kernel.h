@@ -20,7 +20,7 @@ typedef long long s64;
 #define MAP_KEY(t) t *key
 #define MAP_VALUE(t) t *value
 
-enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6, MAP_RINGBUF = 27 };
+enum { MAP_HASH = 1, MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6, MAP_LRU_HASH = 9, MAP_RINGBUF = 27 };
 enum { UPDATE_NOEXIST = 1, UPDATE_EXIST = 2 };
 enum { STACK_USER = 1 << 8 };
 
@@ -41,10 +41,26 @@ struct super_block {
 	u32 s_dev;
 };
 
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
+
 struct inode {
 	unsigned long i_ino;
 	u32 i_generation;
 	struct super_block *i_sb;
+	struct timespec64 i_ctime;
+};
+
+/* Since Linux 6.6, and since 6.11. */
+struct inode___renamed {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___parts {
+	s64 i_ctime_sec;
+	u32 i_ctime_nsec;
 };
 
 struct file {
@@ -67,6 +83,7 @@ struct vm_area_struct {
 struct kernfs_node {
 	const char *name;
 	struct kernfs_node *parent;
+	u64 id;
 };
 
 /* Since Linux 6.15. */

@@ -68,7 +68,7 @@ func Open(o Options) (*Kernel, error) {
 		}
 	}
 	k := &Kernel{spec: spec, maps: map[string]*ebpf.Map{}, stack: o.Stacks}
-	for _, name := range []string{witnessMapHits, witnessMapEvents, witnessMapLost, witnessMapCounts, witnessMapTurns} {
+	for _, name := range []string{witnessMapHits, witnessMapEvents, witnessMapLost, witnessMapCounts, witnessMapTurns, witnessMapKnown} {
 		if k.maps[name], err = ebpf.NewMap(spec.Maps[name]); err != nil {
 			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), k.Close())
 		}
@@ -419,6 +419,30 @@ type FileID struct {
 
 func fileOf(f *witnessFileId) FileID { return FileID{f.Dev, f.Generation, f.Inode} }
 
+// Program is a file as it is now, by a name, in a place, as a user.
+type Program struct {
+	File           FileID
+	Changed        int64 // nanoseconds since 1970
+	Cgroup         uint64
+	MountNamespace uint32
+	UID            uint32
+	Name           uint64 // a hash of the name by which it is executed
+}
+
+func programOf(p *witnessProgram) Program {
+	return Program{fileOf(&p.File), p.Changed, p.Cgroup, p.MountNamespace, p.Uid, p.Name}
+}
+
+// Know has starts of a program not end waiting any more: see File. The least recently started are forgotten.
+func (k *Kernel) Know(p Program) error {
+	file := witnessFileId{Dev: p.File.Dev, Generation: p.File.Generation, Inode: p.File.Inode}
+	key := witnessProgram{File: file, Changed: p.Changed, Cgroup: p.Cgroup, MountNamespace: p.MountNamespace, Uid: p.UID, Name: p.Name}
+	if err := k.maps[witnessMapKnown].Put(key, uint8(1)); err != nil {
+		return fmt.Errorf("known programs: %w", err)
+	}
+	return nil
+}
+
 // Frame is a place in a file, and where in the process that is mapped. Without a file, Offset is an address in the process.
 // Addresses must not leave the receiver.
 type Frame struct {
@@ -433,12 +457,11 @@ type Event struct {
 	Time    time.Duration // since boot
 	Process Process
 	Parent  Process // of an exec and a fork
-	// Of an exec: the file; the mount namespace; the names of the cgroup and those above it, innermost first; and what was
+	// Of an exec: what is executed; the names of the cgroup and those above it, innermost first; and what was
 	// given to execve, or named by the script that was. UID is the effective user.
-	File           FileID
-	MountNamespace uint32
-	Cgroups        [3]string
-	Filename       string
+	Program  Program
+	Cgroups  [3]string
+	Filename string
 	// ExitCode is as wait has it.
 	ExitCode int32
 	// Of a first hit: the probe, and the stack, innermost first. Cut says that it has more frames.
@@ -447,7 +470,7 @@ type Event struct {
 	Cut    bool
 }
 
-// File can be waited for, until there are events to read. Forks and exits do not end waiting.
+// File can be waited for, until there are events to read. Forks, exits, and starts of known programs do not end waiting.
 func (k *Kernel) File() int { return k.maps[witnessMapEvents].FD() }
 
 // maxRead is how many events are read at once: more may come as fast as they are read.
@@ -486,7 +509,7 @@ func decode(raw []byte) (e Event, err error) {
 		if !ok {
 			return e, errEvent
 		}
-		e.Parent, e.File, e.MountNamespace, e.Filename = processOf(&x.Parent), fileOf(&x.File), x.MountNamespace, text(x.Filename[:])
+		e.Parent, e.Program, e.Filename = processOf(&x.Parent), programOf(&x.Program), text(x.Filename[:])
 		for i := range x.Cgroups {
 			e.Cgroups[i] = text(x.Cgroups[i][:])
 		}

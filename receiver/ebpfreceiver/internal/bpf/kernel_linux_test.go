@@ -168,7 +168,7 @@ func processesAreTold(t *testing.T, k *Kernel) {
 	info, err := os.Stat("/bin/sh")
 	require.NoError(t, err)
 	assert.Equal(t, "/bin/sh", executed.Filename)
-	assert.Equal(t, statInode(info), executed.File.Inode)
+	assert.Equal(t, statInode(info), executed.Program.File.Inode)
 	assert.Equal(t, uint32(os.Getpid()), executed.Parent.PID)
 	assert.Equal(t, uint32(os.Getuid()), executed.UID)
 	assert.Equal(t, executed.Process, exited.Process)
@@ -176,7 +176,7 @@ func processesAreTold(t *testing.T, k *Kernel) {
 	assert.EqualValues(t, 3<<8, exited.ExitCode)
 	link, err := os.Readlink("/proc/self/ns/mnt")
 	require.NoError(t, err)
-	assert.Equal(t, link, fmt.Sprintf("mnt:[%d]", executed.MountNamespace))
+	assert.Equal(t, link, fmt.Sprintf("mnt:[%d]", executed.Program.MountNamespace))
 	assert.NotEmpty(t, executed.Cgroups[0])
 	counts, err := k.Counts()
 	require.NoError(t, err)
@@ -348,6 +348,57 @@ func TestLossIsExact(t *testing.T) {
 	n := uint64(0)
 	read(t, k, func(*Event) { n++ })
 	assert.Equal(t, counts.Submitted, n)
+}
+
+// A known program is told, and wakes nobody. Changed, it is another one.
+func TestKnownProgramsDoNotEndWaiting(t *testing.T) {
+	k := open(t, Options{})
+	used, _ := k.WatchProcesses()
+	require.NotEmpty(t, used)
+	content, err := os.ReadFile("/bin/true")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(path, content, 0o700))
+	started := func() (program Program, woken bool) {
+		w, err := waiter.New(k.File())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, w.Close()) }()
+		read(t, k, func(*Event) {})
+		ended := make(chan error, 1)
+		go func() { ended <- w.Wait(time.Hour) }()
+		time.Sleep(20 * time.Millisecond) // until it waits
+		read(t, k, func(*Event) {})
+		require.NoError(t, exec.Command(path).Run())
+		select {
+		case <-ended:
+			woken = true
+		case <-time.After(100 * time.Millisecond):
+		}
+		require.NoError(t, w.Stop())
+		read(t, k, func(e *Event) {
+			if e.Type == EventExec && e.Filename == path {
+				program = e.Program
+			}
+		})
+		require.NotZero(t, program)
+		return program, woken
+	}
+	program, woken := started()
+	assert.True(t, woken)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	changed := info.Sys().(*syscall.Stat_t).Ctim
+	assert.Equal(t, changed.Nano(), program.Changed)
+	require.NoError(t, k.Know(program))
+	require.Eventually(t, func() bool { // others start programs too
+		again, woken := started()
+		assert.Equal(t, program, again)
+		return !woken
+	}, 20*time.Second, time.Millisecond)
+	require.NoError(t, os.Chmod(path, 0o750))
+	other, woken := started()
+	assert.True(t, woken)
+	assert.NotEqual(t, program, other)
 }
 
 func TestFullRing(t *testing.T) {

@@ -46,6 +46,14 @@ struct {
 	MAP_VALUE(u32);
 } turns SEC(".maps");
 
+// Programs that the reader knows: it need not be woken for them.
+struct {
+	MAP_TYPE(MAP_LRU_HASH);
+	MAP_ENTRIES(1 << 13);
+	MAP_KEY(struct program);
+	MAP_VALUE(u8);
+} known SEC(".maps");
+
 // The types of events are in BTF only where something has them.
 const struct exec_event *exec_event_type __attribute__((unused));
 const struct fork_event *fork_event_type __attribute__((unused));
@@ -107,6 +115,27 @@ INLINE void identify_file(struct file_id *into, struct file *file)
 	into->inode = READ(inode, i_ino);
 }
 
+INLINE s64 changed(struct inode *inode)
+{
+	const s64 second = 1000000000;
+	struct inode___parts *parts = (void *)inode;
+	struct inode___renamed *renamed = (void *)inode;
+	if (HAS_MEMBER(parts->i_ctime_sec))
+		return READ(parts, i_ctime_sec) * second + (READ(parts, i_ctime_nsec) & 0x7fffffff); // the last bit is a flag
+	if (HAS_MEMBER(renamed->__i_ctime))
+		return READ(renamed, __i_ctime.tv_sec) * second + READ(renamed, __i_ctime.tv_nsec);
+	return READ(inode, i_ctime.tv_sec) * second + READ(inode, i_ctime.tv_nsec);
+}
+
+/* FNV-1a. */
+INLINE u64 hash(const char *name)
+{
+	u64 sum = 0xcbf29ce484222325;
+	for (int i = 0; i < FILENAME && name[i]; i++)
+		sum = (sum ^ (u8)name[i]) * 0x100000001b3;
+	return sum;
+}
+
 INLINE struct kernfs_node *above(struct kernfs_node *node)
 {
 	struct kernfs_node___renamed *renamed = (void *)node;
@@ -136,13 +165,17 @@ INLINE int executed(struct task_struct *task, struct linux_binprm *binprm)
 		return 0;
 	head(&e->header, EVENT_EXEC, task);
 	identify(&e->parent, READ(task, real_parent));
-	identify_file(&e->file, READ(binprm, file));
+	struct file *file = READ(binprm, file);
 	struct nsproxy *proxy = READ(task, nsproxy);
 	struct mnt_namespace *mounts = READ(proxy, mnt_ns);
-	e->mount_namespace = READ(mounts, ns.inum);
-	e->padding = 0;
 	struct cgroup *cgroup = cgroup_of(task);
 	struct kernfs_node *node = READ(cgroup, kn);
+	struct program program = {};
+	identify_file(&program.file, file);
+	program.changed = changed(READ(file, f_inode));
+	program.cgroup = READ(node, id);
+	program.mount_namespace = READ(mounts, ns.inum);
+	program.uid = e->header.uid;
 	for (int i = 0; i < CGROUPS; i++) {
 		e->cgroups[i][0] = 0;
 		if (node) {
@@ -152,7 +185,9 @@ INLINE int executed(struct task_struct *task, struct linux_binprm *binprm)
 	}
 	e->filename[0] = 0;
 	read_kernel_text(e->filename, FILENAME, READ(binprm, interp));
-	submit(e, NOW);
+	program.name = hash(e->filename);
+	e->program = program;
+	submit(e, map_lookup(&known, &program) ? LATER : NOW);
 	return 0;
 }
 

@@ -41,14 +41,12 @@ const (
 )
 
 type witnessExecEvent struct {
-	_              structs.HostLayout
-	Header         witnessHeader
-	Parent         witnessProcess
-	File           witnessFileId
-	MountNamespace uint32
-	Padding        uint32
-	Cgroups        [3][128]int8
-	Filename       [512]int8
+	_        structs.HostLayout
+	Header   witnessHeader
+	Parent   witnessProcess
+	Program  witnessProgram
+	Cgroups  [3][128]int8
+	Filename [512]int8
 }
 
 type witnessExitEvent struct {
@@ -117,6 +115,16 @@ type witnessProcess struct {
 	Start   uint64
 }
 
+type witnessProgram struct {
+	_              structs.HostLayout
+	File           witnessFileId
+	Changed        int64
+	Cgroup         uint64
+	MountNamespace uint32
+	Uid            uint32
+	Name           uint64
+}
+
 type witnessUserFrame struct {
 	_       structs.HostLayout
 	File    witnessFileId
@@ -131,6 +139,7 @@ const (
 	witnessMapCounts            = "counts"
 	witnessMapEvents            = "events"
 	witnessMapHits              = "hits"
+	witnessMapKnown             = "known"
 	witnessMapLost              = "lost"
 	witnessMapTurns             = "turns"
 	witnessProgOnCall           = "on_call"
@@ -219,6 +228,7 @@ type witnessMapSpecs struct {
 	Counts *ebpf.MapSpec `ebpf:"counts"`
 	Events *ebpf.MapSpec `ebpf:"events"`
 	Hits   *ebpf.MapSpec `ebpf:"hits"`
+	Known  *ebpf.MapSpec `ebpf:"known"`
 	Lost   *ebpf.MapSpec `ebpf:"lost"`
 	Turns  *ebpf.MapSpec `ebpf:"turns"`
 }
@@ -261,6 +271,7 @@ type witnessMaps struct {
 	Counts *ebpf.Map `ebpf:"counts"`
 	Events *ebpf.Map `ebpf:"events"`
 	Hits   *ebpf.Map `ebpf:"hits"`
+	Known  *ebpf.Map `ebpf:"known"`
 	Lost   *ebpf.Map `ebpf:"lost"`
 	Turns  *ebpf.Map `ebpf:"turns"`
 }
@@ -270,6 +281,7 @@ func (m *witnessMaps) Close() error {
 		m.Counts,
 		m.Events,
 		m.Hits,
+		m.Known,
 		m.Lost,
 		m.Turns,
 	)
