@@ -42,8 +42,15 @@ func Name(s string) string { return scrub(s, inName) }
 func Prose(s string) string { return scrub(s, inProse) }
 
 // Arguments is Text for the arguments of one command: what follows a flag that takes a secret is one. Where only all of them
-// together say that there is one, the result is one text. Arguments(Arguments(a)) == Arguments(a).
+// together say that there is one, the result is one text; more than MaxText of them are Redacted. Arguments(Arguments(a)) == Arguments(a).
 func Arguments(arguments []string) []string {
+	size := len(arguments)
+	for _, argument := range arguments {
+		size += len(argument)
+	}
+	if size > MaxText+1 {
+		return []string{Redacted}
+	}
 	out := make([]string, len(arguments))
 	tool := ""
 	for i, argument := range arguments {
@@ -142,18 +149,18 @@ func once(s string, where use) string {
 			continue
 		}
 		if !r.fold {
-			if !r.hints.in(s, present) {
+			if !r.hints.in(s, present) || r.when != nil && !r.when(s) {
 				continue
 			}
 		} else {
-			if !r.hints.possible(lowerPresent) {
+			if r.keyed != 0 && !keyHints.possible(lowerPresent) || r.hints != nil && !r.hints.possible(lowerPresent) {
 				continue
 			}
 			if lower == nil {
 				lower = appendLower(buffer[:0], s)
 				keys = keyed(lower, lowerPresent)
 			}
-			if r.keyed != 0 && r.keyed&keys == 0 || r.keyed == 0 && !r.hints.inBytes(lower, lowerPresent) {
+			if r.keyed != 0 && r.keyed&keys == 0 || r.hints != nil && !r.hints.inBytes(lower, lowerPresent) {
 				continue
 			}
 		}
@@ -189,13 +196,13 @@ func (r *rule) apply(s string) string {
 }
 
 func (r *rule) replace(s string) string {
-	if r.unless == nil {
+	if r.unless == nil && r.none == nil {
 		return r.pattern.ReplaceAllString(s, r.with)
 	}
 	var out []byte
 	done := 0
 	for _, at := range r.pattern.FindAllStringSubmatchIndex(s, -1) {
-		if !r.unless(s[at[0]:at[1]]) {
+		if (r.unless == nil || !r.unless(s[at[0]:at[1]])) && (r.none == nil || !r.none(s[at[2]:at[3]], s[at[3]:at[1]])) {
 			out = r.pattern.ExpandString(append(out, s[done:at[0]]...), r.with, s, at)
 			done = at[1]
 		}
@@ -262,7 +269,8 @@ func escaped(s string) (c rune, size int) {
 	return 0, 0
 }
 
-// printable makes s valid UTF-8 without control characters other than tab and newline.
+// printable makes s valid UTF-8 in one line of text or more: a space for control characters, as between the arguments in
+// /proc/<pid>/cmdline, and nothing for the colors of terminals and for what has no width, which would hide what they split.
 func printable(s string) string {
 	clean := true
 	for i := 0; i < len(s) && clean; i++ {
@@ -271,10 +279,23 @@ func printable(s string) string {
 	if clean {
 		return s
 	}
+	if strings.Contains(s, "\x1b[") {
+		s = colors.ReplaceAllString(s, "")
+	}
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r != '\t' && r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+		switch {
+		case r == utf8.RuneError:
 			return '?'
+		case r == '\t' || r == '\n':
+			return r
+		case unicode.IsControl(r):
+			return ' '
+		case unicode.Is(unicode.Cf, r):
+			return -1
 		}
 		return r
 	}, s)
 }
+
+// colors are control sequences of terminals.
+var colors = re(`\x1b\[[0-9;]*[A-Za-z]`)
