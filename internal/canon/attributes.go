@@ -18,6 +18,7 @@ import (
 
 // attributes keeps what is in the model and belongs here, and what is allowed.
 func (w *work) attributes(m pcommon.Map, here func(semconv.Attribute) bool) {
+	w.unique(m)
 	class := ""
 	m.RemoveIf(func(name string, value pcommon.Value) bool {
 		attribute, known := semconv.LookupAttribute(name)
@@ -42,6 +43,43 @@ func (w *work) attributes(m pcommon.Map, here func(semconv.Attribute) bool) {
 	if class != "" {
 		m.PutStr(semconv.WitnessUserClass, class)
 	}
+}
+
+// unique drops what has a name that came before: OTLP can carry it, and nothing would look at it.
+func (w *work) unique(m pcommon.Map) {
+	var seen [16]uint64 // by a hash that tells most names apart
+	again := false
+	for name := range m.All() {
+		h := len(name)
+		if h > 0 {
+			h = 67*h + 31*int(name[h-1]) + 7*int(name[h/2]) + int(name[h*3/4])
+		}
+		again = again || seen[h>>6&15]&(1<<(h&63)) != 0
+		seen[h>>6&15] |= 1 << (h & 63)
+	}
+	if !again {
+		return
+	}
+	if m.Len() > MaxAttributes { // a frame that nobody writes
+		w.report.DroppedAttributes += m.Len()
+		m.Clear()
+		return
+	}
+	kept := 0 // these are in front
+	m.RemoveIf(func(name string, _ pcommon.Value) bool {
+		n := 0
+		for before := range m.All() {
+			if n++; n > kept {
+				break
+			}
+			if before == name {
+				w.report.DroppedAttributes++
+				return true
+			}
+		}
+		kept++
+		return false
+	})
 }
 
 // value makes one value canonical; false drops it.
@@ -300,6 +338,7 @@ func (w *work) stack(stack pcommon.Slice) {
 }
 
 func (w *work) frame(m pcommon.Map) {
+	w.unique(m)
 	m.RemoveIf(func(name string, value pcommon.Value) bool {
 		attribute, known := semconv.LookupFrame(name)
 		if known && name == semconv.FrameFlags {

@@ -243,7 +243,7 @@ var rules = []rule{
 	command(`mvn|sonar-scanner|gradlew?`, `\s-Dsonar\.login=`, "sonar.login"),
 	command(`openssl`, `\s-(?:k|K|pass(?:in|out)?|passphrase|macopt)\s+`, "openssl"),
 	command(`ldap\w+`, `\s-w\s*`, "ldap"),
-	command(`zip|unzip|sqlcmd|bcp|isql|osql|tsql|ipmitool|mosquitto_\w+`, `\s-P\s*`, "mosquitto_", "zip ", "sqlcmd", "bcp ", "sql ", "ipmitool"),
+	command(`zip|unzip|sqlcmd|bcp|isql|osql|tsql|ipmitool|mosquit\w+`, `\s-P\s*`, "mosquit", "zip ", "sqlcmd", "bcp ", "sql ", "ipmitool"),
 	command(`snmp\w+`, `\s-[AXc]\s+`, "snmp"),
 	command(`vault\s+login|(?:rabbitmqctl\s+(?:add_user|change_password)|htpasswd\s+-\w*b\w*(?:\s+\S+)?)\s+\S+`, `^\S+\s+login\s+|^rabbitmqctl\s+\S+\s+\S+\s+|^htpasswd\s+-\w+(?:\s+\S+)?\s+\S+\s+`, "vault ", "rabbitmqctl", "htpasswd"),
 	command(`smbclient|rpcclient|smbmap|net|wmic|winexe`, `\s-U\s*["']?[^\s%<]+%`, " -U"),
