@@ -298,25 +298,56 @@ func (w *work) allowed(value pcommon.Value, depth int) bool {
 		return isPlainDouble(value.Double())
 	case pcommon.ValueTypeBool, pcommon.ValueTypeEmpty:
 	case pcommon.ValueTypeMap:
-		value.Map().RemoveIf(func(name string, element pcommon.Value) bool {
-			drop := depth >= maxDepth || len(name) > maxName || privacy.Text(name) != name || !w.allowed(element, depth+1)
-			if drop {
-				w.report.DroppedAttributes++
-			}
-			return drop
-		})
+		w.allowedMap(value.Map(), depth)
 	case pcommon.ValueTypeSlice:
-		value.Slice().RemoveIf(func(element pcommon.Value) bool {
+		list := value.Slice()
+		if list.Len() > maxList {
+			return false
+		}
+		list.RemoveIf(func(element pcommon.Value) bool {
 			drop := depth >= maxDepth || !w.allowed(element, depth+1)
 			if drop {
 				w.report.DroppedAttributes++
 			}
 			return drop
 		})
+		if all := texts(list); len(all) == list.Len() {
+			w.scrubArguments(list) // words may tell together what none tells alone
+		}
 	default:
 		return false // bytes
 	}
 	return true
+}
+
+// allowedMap scrubs the values of a map, as their names say, too: {"password": "x"}, {"name": "API_TOKEN", "value": "x"}.
+func (w *work) allowedMap(m pcommon.Map, depth int) {
+	about := ""
+	for _, name := range []string{"name", "Name", "key", "Key"} {
+		if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeStr && len(v.Str()) <= maxName {
+			about = v.Str()
+		}
+	}
+	m.RemoveIf(func(name string, element pcommon.Value) bool {
+		keep := depth < maxDepth && len(name) <= maxName && privacy.Text(name) == name
+		if key := name; keep {
+			if about != "" && strings.EqualFold(name, "value") {
+				key = about
+			}
+			switch text := element.Type() == pcommon.ValueTypeStr; {
+			case text && privacy.Tells(key, element.Str()):
+				w.set(element, privacy.Secret)
+			case !text && element.Type() != pcommon.ValueTypeBool && element.Type() != pcommon.ValueTypeEmpty && privacy.Tells(key, "x"):
+				keep = element.Type() == pcommon.ValueTypeInt && !privacy.Tells(key, strconv.FormatInt(element.Int(), 10))
+			default:
+				keep = w.allowed(element, depth+1)
+			}
+		}
+		if !keep {
+			w.report.DroppedAttributes++
+		}
+		return !keep
+	})
 }
 
 // stack makes frames canonical. None is taken out of the middle: which frame is first, and which called which, is what a
@@ -341,9 +372,13 @@ func (w *work) frame(m pcommon.Map) {
 	w.unique(m)
 	m.RemoveIf(func(name string, value pcommon.Value) bool {
 		attribute, known := semconv.LookupFrame(name)
-		if known && name == semconv.FrameFlags {
+		switch {
+		case !known:
+		case name == semconv.FrameFlags:
 			known = w.flags(value)
-		} else if known {
+		case name == semconv.FrameLanguage, name == semconv.FrameSymbolSource:
+			known = value.Type() == pcommon.ValueTypeStr && isTerm(value.Str()) && w.c.memory.keeps(ruleName, value.Str())
+		default:
 			known = w.value(&attribute, value)
 		}
 		if !known {

@@ -116,3 +116,16 @@ func isFlag(text string) bool {
 	}
 	return true
 }
+
+// isTerm reports whether text is the name of a language, or of a way to find symbols.
+func isTerm(text string) bool {
+	if text == "" || len(text) > 32 {
+		return false
+	}
+	for _, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte("+#-_.", c) < 0 {
+			return false
+		}
+	}
+	return true
+}

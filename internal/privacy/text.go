@@ -74,6 +74,12 @@ func Arguments(arguments []string) []string {
 	return out
 }
 
+// Tells reports whether the name of a value makes it a secret: password, but not for the value none.
+func Tells(name, value string) bool {
+	pair := name + "="
+	return strings.HasSuffix(Text(pair+"x1"), Secret) && (value == "" || !isNoSecret(pair, value))
+}
+
 // TellTogether reports whether names say something private only together, as the words of a command line do.
 func TellTogether(names []string) bool {
 	plain := true
