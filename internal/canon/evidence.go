@@ -86,9 +86,9 @@ func isPURL(text string) bool {
 	if err != nil || strings.HasPrefix(plain, "pkg:golang/_/") {
 		return false
 	}
-	// Qualifiers hold URLs and file names.
+	// Qualifiers hold URLs and file names. The address of a registry is part of what the purl names.
 	_, qualifiers, _ := strings.Cut(plain, "?")
-	return privacy.IsClean(plain) && privacy.Name(qualifiers) == qualifiers
+	return privacy.IsClean(plain) && privacy.Prose(qualifiers) == qualifiers
 }
 
 // isHex reports whether text is size hex digits.

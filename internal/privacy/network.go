@@ -12,9 +12,10 @@ const Net = "<ip>"
 const maxNetwork = 64
 
 // network replaces IP addresses, the loopback and unspecified ones apart, and hardware addresses. Where numbers with dots
-// can be versions, only those with colons are.
-func network(s string, versions bool) string {
-	if colons := strings.Count(s, ":") >= 2; !colons && (versions || strings.Count(s, ".") < 3) {
+// can be versions, only those with colons are, and in names what no version looks like.
+func network(s string, where use) string {
+	versions := where != inText
+	if strings.Count(s, ":") < 2 && strings.Count(s, ".") < 3 {
 		return s
 	}
 	var out []byte
@@ -34,7 +35,7 @@ func network(s string, versions bool) string {
 		}
 		colon := strings.IndexByte(s[min(i+1, end):end], ':')
 		switch {
-		case token != "" && isNetwork(token) && (!versions || strings.Count(token, ":") >= 2) && !isVersion(s, i, i+len(token)) && !isScoped(s, i, i+len(token)):
+		case token != "" && isNetwork(token) && (!versions || strings.Count(token, ":") >= 2 || where == inName && isHost(s, i, token)) && !isVersion(s, i, i+len(token)) && !isScoped(s, i, i+len(token)):
 			out = append(append(out, s[done:i]...), Net...)
 			done = i + len(token)
 			i = done
@@ -60,6 +61,13 @@ func startsNetwork(s string, i int) bool {
 		return i == 0 || s[i-1] != ':'
 	}
 	return false
+}
+
+// isHost reports whether a token with dots, at s[from], is no version: it has a port, is a host in a URL, or of a network
+// that everybody has at home.
+func isHost(s string, from int, token string) bool {
+	return strings.Contains(token, ":") || from > 0 && s[from-1] == '@' || from > 2 && s[from-3:from] == "://" ||
+		strings.HasPrefix(token, "192.168.") || strings.HasPrefix(token, "172.16.")
 }
 
 // isVersion reports whether what is around s[from:to] says that it is a version or part of one: 1.2.3.4-1ubuntu2,
@@ -137,7 +145,10 @@ func isNetwork(token string) bool {
 	host := token
 	switch {
 	case dots == 3 && colons == 1:
-		host, _, _ = strings.Cut(token, ":")
+		var port string
+		if host, port, _ = strings.Cut(token, ":"); !isDigits(port) {
+			return false
+		}
 	case dots == 4 && colons == 0: // tcpdump writes the port behind a dot
 		host = token[:strings.LastIndexByte(token, '.')]
 	}

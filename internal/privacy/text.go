@@ -34,7 +34,8 @@ const maxPasses = 8
 // len(Text(s)) <= 4*len(s)+16.
 func Text(s string) string { return scrub(s, inText) }
 
-// Name does the same to a name, version or tag, where numbers with dots are no IP addresses, but those with colons are. Name(Name(s)) == Name(s).
+// Name does the same to a name, version or tag, where numbers with dots are IP addresses only with a port or where
+// no version looks like that. Name(Name(s)) == Name(s).
 func Name(s string) string { return scrub(s, inName) }
 
 // Prose does the same to a line that speaks of software, as the title of an advisory does: versions are no IP addresses, and
@@ -176,7 +177,7 @@ func once(s string, where use) string {
 		}
 	}
 	if where != inFact {
-		s = network(s, where != inText)
+		s = network(s, where)
 	}
 	return addresses(s)
 }
