@@ -138,8 +138,10 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 	if p == "" || strings.IndexByte(`/\~m._`, p[0]) < 0 && !strings.HasPrefix(p, "file:") && (len(p) < 2 || p[1] != ':') {
 		return p, false
 	}
-	if p[0] == '/' && len(p) <= 64 && !foldHints.in(p, bytesOf(p)) {
-		return p, false
+	if p[0] == '/' && len(p) <= 64 {
+		if present := pairsOf(p); !foldHints.in(p, &present) {
+			return p, false
+		}
 	}
 	for strings.HasPrefix(p, "//") {
 		p = p[1:]

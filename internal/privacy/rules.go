@@ -86,7 +86,7 @@ const (
 )
 
 // keyed is how values may follow words that mean a secret in s, which is in lower case: a superset.
-func keyed(s []byte, present byteSet) (found keyUse) {
+func keyed(s []byte, present *pairSet) (found keyUse) {
 	for i := range keyHints {
 		if !keyHints[i].possible(present) {
 			continue

@@ -106,7 +106,8 @@ func isPlainWord(word string) bool {
 
 // HasToken reports whether s contains a secret that is known by its form alone.
 func HasToken(s string) bool {
-	return tokenHints.in(s, bytesOf(s)) && tokens.MatchString(s)
+	present := pairsOf(s)
+	return tokenHints.in(s, &present) && tokens.MatchString(s)
 }
 
 // IsClean reports whether no rule that holds for every text applies to s: it has no address, token, key or credentials.
@@ -148,32 +149,30 @@ func once(s string, where use) string {
 	var buffer [512]byte
 	var lower []byte // s in lower case, once a rule asks for it
 	var keys keyUse
-	present := bytesOf(s)
-	lowerPresent := present.fold()
+	present := pairsOf(s)
 	for i := range rules {
 		r := &rules[i]
 		if r.use&where == 0 {
 			continue
 		}
 		if !r.fold {
-			if !r.hints.in(s, present) || r.when != nil && !r.when(s) {
+			if !r.hints.in(s, &present) || r.when != nil && !r.when(s) {
 				continue
 			}
 		} else {
-			if r.keyed != 0 && !keyHints.possible(lowerPresent) || r.hints != nil && !r.hints.possible(lowerPresent) {
+			if r.keyed != 0 && !keyHints.possible(&present) || r.hints != nil && !r.hints.possible(&present) {
 				continue
 			}
 			if lower == nil {
 				lower = appendLower(buffer[:0], s)
-				keys = keyed(lower, lowerPresent)
+				keys = keyed(lower, &present)
 			}
-			if r.keyed != 0 && r.keyed&keys == 0 || r.hints != nil && !r.hints.inBytes(lower, lowerPresent) {
+			if r.keyed != 0 && r.keyed&keys == 0 || r.hints != nil && !r.hints.inBytes(lower, &present) {
 				continue
 			}
 		}
 		if replaced := r.apply(s); replaced != s {
-			s, lower, present = replaced, nil, bytesOf(replaced)
-			lowerPresent = present.fold()
+			s, lower, present = replaced, nil, pairsOf(replaced)
 		}
 	}
 	if where != inFact {
@@ -185,11 +184,7 @@ func once(s string, where use) string {
 // appendLower appends s to b, ASCII in lower case.
 func appendLower(b []byte, s string) []byte {
 	for i := range len(s) {
-		c := s[i]
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		b = append(b, c)
+		b = append(b, lowers[s[i]])
 	}
 	return b
 }
