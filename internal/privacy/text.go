@@ -150,6 +150,7 @@ func once(s string, where use) string {
 	var lower []byte // s in lower case, once a rule asks for it
 	var keys keyUse
 	present := pairsOf(s)
+	anyKey := keyHints.possible(&present)
 	for i := range rules {
 		r := &rules[i]
 		if r.use&where == 0 {
@@ -160,7 +161,7 @@ func once(s string, where use) string {
 				continue
 			}
 		} else {
-			if r.keyed != 0 && !keyHints.possible(&present) || r.hints != nil && !r.hints.possible(&present) {
+			if r.keyed != 0 && !anyKey || r.hints != nil && !r.hints.possible(&present) {
 				continue
 			}
 			if lower == nil {
@@ -173,6 +174,7 @@ func once(s string, where use) string {
 		}
 		if replaced := r.apply(s); replaced != s {
 			s, lower, present = replaced, nil, pairsOf(replaced)
+			anyKey = keyHints.possible(&present)
 		}
 	}
 	if where != inFact {
