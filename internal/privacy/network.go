@@ -71,7 +71,7 @@ func isHost(s string, from int, token string) bool {
 }
 
 // isVersion reports whether what is around s[from:to] says that it is a version or part of one: 1.2.3.4-1ubuntu2,
-// version 1.2.3.4, 8.0.0.0, but not 1.2.3.4:80, 10.0.0.1-10.0.0.9, 10.0.0.1->10.0.0.9 or ip_10.0.0.1.
+// version 1.2.3.4, section 1.2.3.4, 8.0.0.0, but not 1.2.3.4:80, 10.0.0.1-10.0.0.9, 10.0.0.1->10.0.0.9 or ip_10.0.0.1.
 func isVersion(s string, from, to int) bool {
 	if strings.Contains(s[from:to], ":") {
 		return false
@@ -85,6 +85,9 @@ func isVersion(s string, from, to int) bool {
 	if before := strings.ToLower(strings.TrimRight(s[max(0, from-10):from], " =:")); strings.HasSuffix(before, "version") {
 		address, err := netip.ParseAddr(s[from:to])
 		return err == nil && !address.IsPrivate()
+	}
+	if before := strings.ToLower(s[max(0, from-9):from]); strings.HasSuffix(before, "section ") {
+		return true
 	}
 	if from == 0 || strings.IndexByte("-_+~.", s[from-1]) < 0 || strings.HasSuffix(strings.ToLower(s[max(0, from-3):from]), "ip_") {
 		return false
@@ -118,7 +121,7 @@ func isScoped(s string, from, to int) bool {
 	if strings.Contains(s[from:to], ".") {
 		return false
 	}
-	if to < len(s) && (isWord(s[to]) || s[to] == '_') {
+	if to < len(s) && (isWord(s[to]) || strings.IndexByte("_~*&(<", s[to]) >= 0) || from > 0 && s[from-1] == '_' {
 		return true
 	}
 	if s[from] == ':' {

@@ -192,7 +192,7 @@ var rules = []rule{
 	{use: always, hints: hintsOf("---BEGIN ", "--- BEGIN "), pattern: re(`-----?(?:BEGIN| BEGIN) [A-Z0-9 ]{0,40}(?:KEY|CERTIFICATE)[A-Z ]{0,10}-----?(?:[^-]|-[^-])*(?:-----? ?END [A-Z0-9 ]{0,50}-----?)?`), with: Secret},
 	{use: always, hints: hintsOf("eyJ"), pattern: re(`eyJ[A-Za-z0-9_-]{8,}\.(?:\.[A-Za-z0-9_-]|[A-Za-z0-9_-]{4})[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)*`), with: Secret},
 	{use: always, hints: tokenHints, pattern: tokens, with: Secret},
-	{use: always, hints: hintsOf("."), when: hasDots, pattern: re(`\b[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,40}\b`), with: Secret}, // Discord
+	{use: always, hints: hintsOf("."), when: hasDots, pattern: re(`\b(?:[MNO][DTjz][AEIMQUYcgk][w-z0-5]){5,6}[A-Za-z0-9]{0,4}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,40}\b`), with: Secret}, // Discord: digits in base64
 	{use: anywhere, hints: hintsOf("bot"), pattern: re(`\bbot\d{8,10}:[A-Za-z0-9_-]{30,}|\b\d{8,10}:AA[A-Za-z0-9_-]{32,}`), with: Secret},
 	{use: anywhere, hints: hintsOf("sig=", "ignature="), pattern: re(`([?&; ](?:sig|[Ss]ignature)=)[A-Za-z0-9%+/=_~-]{16,}`), with: "${1}" + Secret},
 	{use: anywhere, hints: hintsOf("code=", "ticket=", "assertion=", "SAMLRe", "verifier="), pattern: re(`([?&](?:code|ticket|assertion|SAMLResponse|SAMLRequest|code_verifier)=)[A-Za-z0-9%+/=_.~-]{10,}`), with: "${1}" + Secret, unless: hasNoDigit},
@@ -301,9 +301,10 @@ func isScheme(match string) bool {
 	return false
 }
 
-// endsInWord reports whether match ends in a word of lower-case letters, the first aside: basic authentication.
+// endsInWord reports whether match ends in a word of lower-case letters, the first aside: basic authentication, and
+// Basic realm=.
 func endsInWord(match string) bool {
-	for i, c := range []byte(match[strings.LastIndexByte(match, ' ')+1:]) {
+	for i, c := range []byte(strings.TrimRight(match[strings.LastIndexByte(match, ' ')+1:], ".=")) {
 		if i > 0 && (c < 'a' || c > 'z') {
 			return false
 		}
@@ -331,11 +332,11 @@ func isVersioned(match string) bool {
 	return isDigits(major) && rest != "" && isDigit(rest[0])
 }
 
-// isNoSecret reports whether the value that a key has is none of a secret: a switch, a number of tokens, the length of
-// a password, the public key of an assembly.
+// isNoSecret reports whether the value that a key has is none of a secret: a switch, a verb of printf, a number of
+// tokens, the length of a password, the public key of an assembly.
 func isNoSecret(key, value string) bool {
 	key, value = strings.ToLower(key), strings.ToLower(strings.Trim(value, `"'`))
-	if slices.Contains([]string{"true", "false", "null", "nil", "none", "undefined", "yes", "no", "on", "off"}, value) {
+	if slices.Contains([]string{"true", "false", "null", "nil", "none", "undefined", "yes", "no", "on", "off", "%s", "%v", "%q", "%d", "%w", "%+v"}, value) {
 		return true
 	}
 	if strings.Contains(key, "publickeytoken") {
@@ -382,5 +383,5 @@ var (
 		`|GOCSPX-[A-Za-z0-9_-]{20,}|sq0(?:atp|csp)-[A-Za-z0-9_-]{20,}|rubygems_[a-f0-9]{40,}|AT[AC]TT3[A-Za-z0-9_=-]{30,}|\bdp\.(?:pt|st|ct|sa)\.[A-Za-z0-9_.-]{30,}` +
 		`|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{40,}|gl(?:sa|c)_[A-Za-z0-9_=+/]{30,}|NRAK-[A-Z0-9]{20,}|sntry[su]_[A-Za-z0-9_=+/]{30,}|PMAK-[a-f0-9-]{30,}` +
 		`|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{20,}|\bntn_[A-Za-z0-9]{30,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|tskey-[a-z]+-[A-Za-z0-9-]{10,}|dt0c01\.[A-Z0-9]{20,}\.[A-Z0-9]{30,}` +
-		`|sbp_[a-f0-9]{40}|\b(?:nfp|gsk|r8|figd)_[A-Za-z0-9_-]{30,}|\bxai-[A-Za-z0-9]{40,}|\bsl\.[A-Za-z0-9_-]{100,}|FlyV1 [A-Za-z0-9_,=+/-]{30,}|EAACEdEose0cBA[A-Za-z0-9]{10,}|\bkey-[a-f0-9]{32}\b|\bSK[a-f0-9]{32}\b|\bLTAI[A-Za-z0-9]{16,}|\bAKID[A-Za-z0-9]{30,})`)
+		`|sbp_[a-f0-9]{40}|\b(?:nfp|gsk|r8)_[A-Za-z0-9]{30,}|\bfigd_[A-Za-z0-9_-]{30,}|\bxai-[A-Za-z0-9]{40,}|\bsl\.[A-Za-z0-9_-]{100,}|FlyV1 [A-Za-z0-9_,=+/-]{30,}|EAACEdEose0cBA[A-Za-z0-9]{10,}|\bkey-[a-f0-9]{32}\b|\bSK[a-f0-9]{32}\b|\bLTAI[A-Za-z0-9]{16,}|\bAKID[A-Za-z0-9]{30,})`)
 )
