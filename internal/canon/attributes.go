@@ -18,6 +18,7 @@ import (
 
 // attributes keeps what is in the model and belongs here, and what is allowed.
 func (w *work) attributes(m pcommon.Map, here func(semconv.Attribute) bool) {
+	w.unique(m)
 	class := ""
 	m.RemoveIf(func(name string, value pcommon.Value) bool {
 		attribute, known := semconv.LookupAttribute(name)
@@ -42,6 +43,43 @@ func (w *work) attributes(m pcommon.Map, here func(semconv.Attribute) bool) {
 	if class != "" {
 		m.PutStr(semconv.WitnessUserClass, class)
 	}
+}
+
+// unique drops what has a name that came before: OTLP can carry it, and nothing would look at it.
+func (w *work) unique(m pcommon.Map) {
+	var seen [16]uint64 // by a hash that tells most names apart
+	again := false
+	for name := range m.All() {
+		h := len(name)
+		if h > 0 {
+			h = 67*h + 31*int(name[h-1]) + 7*int(name[h/2]) + int(name[h*3/4])
+		}
+		again = again || seen[h>>6&15]&(1<<(h&63)) != 0
+		seen[h>>6&15] |= 1 << (h & 63)
+	}
+	if !again {
+		return
+	}
+	if m.Len() > MaxAttributes { // a frame that nobody writes
+		w.report.DroppedAttributes += m.Len()
+		m.Clear()
+		return
+	}
+	kept := 0 // these are in front
+	m.RemoveIf(func(name string, _ pcommon.Value) bool {
+		n := 0
+		for before := range m.All() {
+			if n++; n > kept {
+				break
+			}
+			if before == name {
+				w.report.DroppedAttributes++
+				return true
+			}
+		}
+		kept++
+		return false
+	})
 }
 
 // value makes one value canonical; false drops it.
@@ -260,25 +298,56 @@ func (w *work) allowed(value pcommon.Value, depth int) bool {
 		return isPlainDouble(value.Double())
 	case pcommon.ValueTypeBool, pcommon.ValueTypeEmpty:
 	case pcommon.ValueTypeMap:
-		value.Map().RemoveIf(func(name string, element pcommon.Value) bool {
-			drop := depth >= maxDepth || len(name) > maxName || privacy.Text(name) != name || !w.allowed(element, depth+1)
-			if drop {
-				w.report.DroppedAttributes++
-			}
-			return drop
-		})
+		w.allowedMap(value.Map(), depth)
 	case pcommon.ValueTypeSlice:
-		value.Slice().RemoveIf(func(element pcommon.Value) bool {
+		list := value.Slice()
+		if list.Len() > maxList {
+			return false
+		}
+		list.RemoveIf(func(element pcommon.Value) bool {
 			drop := depth >= maxDepth || !w.allowed(element, depth+1)
 			if drop {
 				w.report.DroppedAttributes++
 			}
 			return drop
 		})
+		if all := texts(list); len(all) == list.Len() {
+			w.scrubArguments(list) // words may tell together what none tells alone
+		}
 	default:
 		return false // bytes
 	}
 	return true
+}
+
+// allowedMap scrubs the values of a map, as their names say, too: {"password": "x"}, {"name": "API_TOKEN", "value": "x"}.
+func (w *work) allowedMap(m pcommon.Map, depth int) {
+	about := ""
+	for _, name := range []string{"name", "Name", "key", "Key"} {
+		if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeStr && len(v.Str()) <= maxName {
+			about = v.Str()
+		}
+	}
+	m.RemoveIf(func(name string, element pcommon.Value) bool {
+		keep := depth < maxDepth && len(name) <= maxName && privacy.Text(name) == name
+		if key := name; keep {
+			if about != "" && strings.EqualFold(name, "value") {
+				key = about
+			}
+			switch text := element.Type() == pcommon.ValueTypeStr; {
+			case text && privacy.Tells(key, element.Str()):
+				w.set(element, privacy.Secret)
+			case !text && element.Type() != pcommon.ValueTypeBool && element.Type() != pcommon.ValueTypeEmpty && privacy.Tells(key, "x"):
+				keep = element.Type() == pcommon.ValueTypeInt && !privacy.Tells(key, strconv.FormatInt(element.Int(), 10))
+			default:
+				keep = w.allowed(element, depth+1)
+			}
+		}
+		if !keep {
+			w.report.DroppedAttributes++
+		}
+		return !keep
+	})
 }
 
 // stack makes frames canonical. None is taken out of the middle: which frame is first, and which called which, is what a
@@ -300,11 +369,16 @@ func (w *work) stack(stack pcommon.Slice) {
 }
 
 func (w *work) frame(m pcommon.Map) {
+	w.unique(m)
 	m.RemoveIf(func(name string, value pcommon.Value) bool {
 		attribute, known := semconv.LookupFrame(name)
-		if known && name == semconv.FrameFlags {
+		switch {
+		case !known:
+		case name == semconv.FrameFlags:
 			known = w.flags(value)
-		} else if known {
+		case name == semconv.FrameLanguage, name == semconv.FrameSymbolSource:
+			known = value.Type() == pcommon.ValueTypeStr && isTerm(value.Str()) && w.c.memory.keeps(ruleName, value.Str())
+		default:
 			known = w.value(&attribute, value)
 		}
 		if !known {

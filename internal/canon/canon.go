@@ -182,6 +182,7 @@ func (c *Canonicalizer) resourceLogs(resourceLogs plog.ResourceLogs, report *Rep
 		scopeLogs := resourceLogs.ScopeLogs().At(i)
 		scopeLogs.SetSchemaUrl(schemaURL(scopeLogs.SchemaUrl()))
 		if !fits(scopeLogs.Scope().Attributes()) {
+			w.report.DroppedAttributes += scopeLogs.Scope().Attributes().Len()
 			scopeLogs.Scope().Attributes().Clear()
 		}
 		w.scope(scopeLogs.Scope())
@@ -371,6 +372,14 @@ func (w *work) record(record plog.LogRecord) {
 		record.SetEventName(w.name(record.EventName()))
 	}
 	record.SetSeverityText(w.name(record.SeverityText()))
+	if t := uint64(record.Timestamp()); privacy.IsAddress(t) {
+		record.SetTimestamp(0)
+		w.report.ChangedValues++
+	}
+	if t := uint64(record.ObservedTimestamp()); privacy.IsAddress(t) {
+		record.SetObservedTimestamp(0)
+		w.report.ChangedValues++
+	}
 	w.body(record.Body())
 	attributes := record.Attributes()
 	w.identify(attributes)

@@ -67,6 +67,7 @@ func requireStable(t testing.TB, c *Canonicalizer, logs plog.Logs) {
 }
 
 func TestAttributes(t *testing.T) {
+	allowX := func(c *Config) { c.Allow = []string{"x"} }
 	for _, c := range []struct {
 		name      string
 		config    func(*Config)
@@ -130,6 +131,12 @@ func TestAttributes(t *testing.T) {
 		{"unknown", nil, "my.secret", "hunter2", nil},
 		{"allowed", func(c *Config) { c.Allow = []string{"my.team"} }, "my.team", "platform of alice@example.com", "platform of <email>"},
 		{"allowed, nested", func(c *Config) { c.Allow = []string{"my.team"} }, "my.team", map[string]any{"at": []any{"0x7ffd1c2b3a40", int64(140498967885099), []byte("x"), int64(3)}}, map[string]any{"at": []any{"<addr>", int64(3)}}},
+		{"allowed, with names that tell", allowX, "x", map[string]any{"password": "hunter2", "token": []any{"hunter2"}, "pin_secret": int64(42), "in": map[string]any{"Authorization": "hunter2"}, "auth": "none", "max_tokens": int64(4096), "secret": true, "port": int64(80)},
+			map[string]any{"password": "<secret>", "in": map[string]any{"Authorization": "<secret>"}, "auth": "none", "max_tokens": int64(4096), "secret": true, "port": int64(80)}},
+		{"allowed, an environment", allowX, "x", []any{map[string]any{"name": "DB_PASSWORD", "value": "hunter2"}, map[string]any{"Key": "LANG", "Value": "C"}}, []any{map[string]any{"name": "DB_PASSWORD", "value": "<secret>"}, map[string]any{"Key": "LANG", "Value": "C"}}},
+		{"allowed, a command", allowX, "x", []any{"mysql", "-p", "hunter2"}, []any{"mysql", "-p", "<secret>"}},
+		{"allowed, a long list", allowX, "x", make([]any, maxList+1), nil},
+		{"allowed, no UTF-8", allowX, "x", "a\xffb", "a?b"},
 		{"resource attribute on a record", nil, semconv.HostName, "node-1", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,6 +209,8 @@ func TestFrames(t *testing.T) {
 			frame("symbol", "net/http.conn.serve", "package", "net/http", "member", "conn.serve", "language", "go", "confidence", 1.0)},
 		{"mangled", frame("symbol", "_ZN2ns2v16taggedB3fooEi", "language", "c", "build_id", buildID, "component", "pkg:deb/debian/x@1"),
 			frame("symbol", "ns::v1::tagged", "package", "ns::v1", "member", "tagged", "language", "cxx", "flags", []any{"abi-tag"}, "build_id", buildID, "component", "pkg:deb/debian/x@1", "confidence", 1.0)},
+		{"language that is a text", frame("language", "the password is hunter2", "symbol_source", "by alice", "module", "/app"), frame("module", "/app")},
+		{"language that is unknown", frame("language", "klingon", "symbol", "hunter2 hunter2", "module", "/app"), frame("language", "klingon", "module", "/app")},
 		{"kernel by its module", frame("symbol", "__x64_sys_connect", "module", "[kernel]", "offset", "0x14"),
 			frame("symbol", "__x64_sys_connect", "member", "__x64_sys_connect", "language", "kernel", "module", "[kernel]", "offset", "0x14", "confidence", 1.0)},
 		{"JVM by its module", frame("symbol", "App.main", "module", "/app/app.jar"),
@@ -395,6 +404,19 @@ func TestLimits(t *testing.T) {
 		assert.Equal(t, Report{Records: 1, DroppedRecords: 1, DroppedIDs: []string{"runtime.call at 1970-01-01T00:00:00Z"}}, c.Logs(logs))
 		assert.Zero(t, logs.LogRecordCount())
 	})
+}
+
+// TestTimes: a time that is an address is none.
+func TestTimes(t *testing.T) {
+	c := newCanonicalizer(t, nil)
+	for _, of := range []struct{ time, want pcommon.Timestamp }{{1795353600000000000, 1795353600000000000}, {0, 0}, {140498967885099, 0}, {0xffffffff81a3c2f0, 0}} {
+		logs, record := single(t, semconv.EventCall, nil, nil)
+		record.SetTimestamp(of.time)
+		record.SetObservedTimestamp(of.time)
+		c.Logs(logs)
+		assert.Equal(t, of.want, record.Timestamp())
+		assert.Equal(t, of.want, record.ObservedTimestamp())
+	}
 }
 
 // TestFailClosed has a rule that panics: its record is dropped, counted and named, and loses no neighbour.

@@ -111,14 +111,13 @@ func (w *counting) symbol(language, pkg, member, name string) {
 	if pkg == "" && member == "" && name == "" {
 		return
 	}
-	var hash maphash.Hash
-	hash.SetSeed(w.memory.seed)
-	for _, text := range []string{language, pkg, member, name} {
-		_, _ = hash.WriteString(text)
-		_ = hash.WriteByte(0)
+	var first, second uint64
+	for _, text := range [...]string{language, pkg, member, name} {
+		first = (first ^ maphash.String(w.memory.first, text)) * 0x9e3779b97f4a7c15
+		second = (second ^ maphash.String(w.memory.second, text)) * 0x9e3779b97f4a7c15
 	}
-	slot, h := w.memory.slot(ruleSymbol, hash.Sum64())
-	if slot.Load() == h {
+	e := w.memory.entry(ruleSymbol, first, second)
+	if e.known() {
 		return
 	}
 	s, ok := symbol.CanonicalFrame(language, pkg, member)
@@ -129,5 +128,5 @@ func (w *counting) symbol(language, pkg, member, name string) {
 		w.n++
 		return
 	}
-	slot.Store(h)
+	e.remember()
 }

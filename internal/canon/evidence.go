@@ -86,9 +86,9 @@ func isPURL(text string) bool {
 	if err != nil || strings.HasPrefix(plain, "pkg:golang/_/") {
 		return false
 	}
-	// Qualifiers hold URLs and file names.
+	// Qualifiers hold URLs and file names. The address of a registry is part of what the purl names.
 	_, qualifiers, _ := strings.Cut(plain, "?")
-	return privacy.IsClean(plain) && privacy.Name(qualifiers) == qualifiers
+	return privacy.IsClean(plain) && privacy.Prose(qualifiers) == qualifiers
 }
 
 // isHex reports whether text is size hex digits.
@@ -111,6 +111,19 @@ func isFlag(text string) bool {
 	}
 	for _, c := range []byte(text) {
 		if (c < 'a' || c > 'z') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// isTerm reports whether text is the name of a language, or of a way to find symbols.
+func isTerm(text string) bool {
+	if text == "" || len(text) > 32 {
+		return false
+	}
+	for _, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte("+#-_.", c) < 0 {
 			return false
 		}
 	}

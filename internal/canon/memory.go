@@ -7,17 +7,22 @@ import (
 	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 )
 
-// memorySlots is how many values a memory holds, of 8 bytes each.
+// memorySlots is how many values a memory holds, of 16 bytes each.
 const memorySlots = 1 << 15
 
-// memory remembers which values a rule leaves as they are: most come again and again. It holds hashes under a random seed,
-// and forgets one for another. The zero memory has to be made by newMemory; it is safe for concurrent use.
+// memory remembers which values a rule leaves as they are: most come again and again. It holds two hashes of each, under
+// random seeds: maphash is fast and not made against somebody who chooses texts, and a text that hashes like a clean one
+// would not be looked at. It forgets one value for another. The zero memory has to be made by newMemory; it is safe for
+// concurrent use.
 type memory struct {
-	seed  maphash.Seed
-	slots [memorySlots]atomic.Uint64
+	first, second maphash.Seed
+	slots         [memorySlots]slot
 }
 
-func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
+// slot has the hashes of a value; 0 is none. Two that were stored at once may leave one hash of each: that is neither.
+type slot struct{ first, second atomic.Uint64 }
+
+func newMemory() *memory { return &memory{first: maphash.MakeSeed(), second: maphash.MakeSeed()} }
 
 // rule is what a value is checked with.
 type rule uint64
@@ -35,16 +40,41 @@ const (
 	ruleSymbol
 )
 
+// entry is a place in a memory, and what is there when the value is remembered.
+type entry struct {
+	slot          *slot
+	first, second uint64
+}
+
+func (e entry) known() bool {
+	return e.slot.first.Load() == e.first && e.slot.second.Load() == e.second
+}
+
+func (e entry) remember() {
+	e.slot.first.Store(e.first)
+	e.slot.second.Store(e.second)
+}
+
+// of is the entry of a text under a rule.
+func (m *memory) of(r rule, text string) entry {
+	return m.entry(r, maphash.String(m.first, text), maphash.String(m.second, text))
+}
+
+func (m *memory) entry(r rule, first, second uint64) entry {
+	first = first ^ uint64(r)*0x9e3779b97f4a7c15 | 1
+	return entry{&m.slots[first>>1%memorySlots], first, second}
+}
+
 // keeps reports whether a rule leaves text as it is.
 func (m *memory) keeps(r rule, text string) bool {
-	slot, h := m.slot(r, maphash.String(m.seed, text))
-	if slot.Load() == h {
+	e := m.of(r, text)
+	if e.known() {
 		return true
 	}
 	if !r.keeps(text) {
 		return false
 	}
-	slot.Store(h)
+	e.remember()
 	return true
 }
 
@@ -55,13 +85,13 @@ func (m *memory) name(text string) string { return m.apply(ruleName, text, priva
 func (m *memory) text(text string) string { return m.apply(ruleText, text, privacy.Text) }
 
 func (m *memory) apply(r rule, text string, scrub func(string) string) string {
-	slot, h := m.slot(r, maphash.String(m.seed, text))
-	if slot.Load() == h {
+	e := m.of(r, text)
+	if e.known() {
 		return text
 	}
 	scrubbed := scrub(text)
 	if scrubbed == text {
-		slot.Store(h)
+		e.remember()
 	}
 	return scrubbed
 }
@@ -69,21 +99,15 @@ func (m *memory) apply(r rule, text string, scrub func(string) string) string {
 // path is privacy.CanonicalPath.
 func (m *memory) path(text string) privacy.Path {
 	same := privacy.Path{Canonical: text}
-	slot, h := m.slot(rulePath, maphash.String(m.seed, text))
-	if slot.Load() == h {
+	e := m.of(rulePath, text)
+	if e.known() {
 		return same
 	}
 	p := privacy.CanonicalPath(text)
 	if p == same {
-		slot.Store(h)
+		e.remember()
 	}
 	return p
-}
-
-// slot is where a hash is remembered, and as what: never as 0, that of an empty slot.
-func (m *memory) slot(r rule, hash uint64) (*atomic.Uint64, uint64) {
-	hash = hash ^ uint64(r)*0x9e3779b97f4a7c15 | 1
-	return &m.slots[hash>>1%memorySlots], hash
 }
 
 func (r rule) keeps(text string) bool {

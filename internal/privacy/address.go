@@ -73,17 +73,21 @@ func IsAddressToken(token string) bool {
 // isErrorCode reports whether v is the unsigned form of a small negative number: nothing is mapped there.
 func isErrorCode(v uint64) bool { return v > 1<<64-1-4096 }
 
+// isMask reports whether v is a single flag, or all of the first ones: no mapping begins or ends there.
+func isMask(v uint64) bool { return v&(v-1) == 0 || v&(v+1) == 0 }
+
 // isPrefixedAddress is for numbers after 0x. Only addresses are written with zeros up to 16 digits and are beyond 4 GiB.
 func isPrefixedAddress(digits int, v uint64) bool {
 	u := untagged(v)
-	return digits >= 8 && !isErrorCode(v) && (IsAddress(v) || u >= narrowLow && u <= narrowHigh || u >= goLow && u <= goHigh ||
+	return digits >= 8 && !isErrorCode(v) && !isMask(v) && (IsAddress(v) || u >= narrowLow && u <= narrowHigh || u >= goLow && u <= goHigh ||
 		digits == 16 && v >= 1<<32 && v <= userHigh)
 }
 
 // isBareAddress is for 16 digits that stand alone. Among these are hashes and span ids, so that of the tags only the
-// one that is in use counts, Android's.
+// one that is in use counts, Android's, which has addresses of 39 bits too.
 func isBareAddress(v uint64) bool {
-	return v >= kernelHalf && !isErrorCode(v) || v >= userLow && v <= userHigh || v>>56 == 0xb4 && IsAddress(v)
+	u := untagged(v)
+	return !isMask(v) && (v >= kernelHalf && !isErrorCode(v) || v >= userLow && v <= userHigh || v>>56 == 0xb4 && (IsAddress(v) || u >= narrowLow && u <= narrowHigh))
 }
 
 // isLibrary reports whether v is where libraries and stacks of x86-64 are.
@@ -127,6 +131,11 @@ func addressAt(s string, i int) (from, to, next int) {
 			return 0, 0, digits
 		}
 		accepted, end := hexRun(s, digits, isPrefixedAddress)
+		if accepted == 0 && end-digits > 8 && (isSpoken(s, i) || strings.HasSuffix(s[:i], " at ")) {
+			if v, err := strconv.ParseUint(s[digits:end], 16, 64); err == nil && v > MaxOffset && !isMask(v) && !isErrorCode(v) {
+				accepted = end
+			}
+		}
 		if accepted == 0 && isHiddenClass(s, i, end-digits) {
 			accepted = end
 		}
@@ -239,7 +248,7 @@ func mapsRange(s string, from, to int) int {
 	return 0
 }
 
-// spoken are words before an address that has no 0x: of a kernel's log, a debugger, a profiler.
+// spoken are words before an address: of a kernel's log, a debugger, a profiler, an interpreter.
 var spoken = []string{"segfault at", "ip", "sp", "pc", "lr", "bp", "rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi",
 	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "fp", "heap]", "vaddr", "addr", "address", "ptr", "pointer", "base", "stack"}
 
@@ -257,6 +266,11 @@ func isSpokenAddress(s string, from, to int) bool {
 	} else if from > 0 && s[from-1] == '[' && rest != "" && rest[0] == '+' {
 		return true
 	}
+	return isSpoken(s, from)
+}
+
+// isSpoken reports whether what goes before s[from] says that an address follows.
+func isSpoken(s string, from int) bool {
 	around := s[max(0, from-16):from]
 	before := strings.ToLower(strings.TrimRight(around, " =:"))
 	if len(before) == len(around) {

@@ -12,9 +12,10 @@ const Net = "<ip>"
 const maxNetwork = 64
 
 // network replaces IP addresses, the loopback and unspecified ones apart, and hardware addresses. Where numbers with dots
-// can be versions, only those with colons are.
-func network(s string, versions bool) string {
-	if colons := strings.Count(s, ":") >= 2; !colons && (versions || strings.Count(s, ".") < 3) {
+// can be versions, only those with colons are, and in names what no version looks like.
+func network(s string, where use) string {
+	versions := where != inText
+	if strings.Count(s, ":") < 2 && strings.Count(s, ".") < 3 {
 		return s
 	}
 	var out []byte
@@ -29,9 +30,12 @@ func network(s string, versions bool) string {
 			end++
 		}
 		token := strings.TrimRight(s[i:end], ".:")
+		if strings.HasPrefix(s[i+len(token):end], "::") {
+			token += "::"
+		}
 		colon := strings.IndexByte(s[min(i+1, end):end], ':')
 		switch {
-		case token != "" && isNetwork(token) && (!versions || strings.Count(token, ":") >= 2) && !isVersion(s, i, i+len(token)) && !isScoped(s, i, token):
+		case token != "" && isNetwork(token) && (!versions || strings.Count(token, ":") >= 2 || where == inName && isHost(s, i, token)) && !isVersion(s, i, i+len(token)) && !isScoped(s, i, i+len(token)):
 			out = append(append(out, s[done:i]...), Net...)
 			done = i + len(token)
 			i = done
@@ -59,20 +63,33 @@ func startsNetwork(s string, i int) bool {
 	return false
 }
 
+// isHost reports whether a token with dots, at s[from], is no version: it has a port, is a host in a URL, or of a network
+// that everybody has at home.
+func isHost(s string, from int, token string) bool {
+	return strings.Contains(token, ":") || from > 0 && s[from-1] == '@' || from > 2 && s[from-3:from] == "://" ||
+		strings.HasPrefix(token, "192.168.") || strings.HasPrefix(token, "172.16.")
+}
+
 // isVersion reports whether what is around s[from:to] says that it is a version or part of one: 1.2.3.4-1ubuntu2,
-// version 1.2.3.4, but not 1.2.3.4:80, 10.0.0.1-10.0.0.9 or 10.0.0.1->10.0.0.9.
+// version 1.2.3.4, section 1.2.3.4, 8.0.0.0, but not 1.2.3.4:80, 10.0.0.1-10.0.0.9, 10.0.0.1->10.0.0.9 or ip_10.0.0.1.
 func isVersion(s string, from, to int) bool {
 	if strings.Contains(s[from:to], ":") {
 		return false
 	}
-	if to < len(s) && (isWord(s[to]) || strings.IndexByte("+~_", s[to]) >= 0 || s[to] == '-' && !continues(s[to+1:])) {
+	if to < len(s) && (isWord(s[to]) || strings.IndexByte("+~_", s[to]) >= 0 || s[to] == '-' && to+1 < len(s) && isWord(s[to+1]) && !continues(s[to+1:])) {
 		return true
+	}
+	if strings.HasSuffix(s[from:to], ".0.0.0") && (to == len(s) || s[to] != '/') {
+		return true // no host has it, and every assembly of .NET
 	}
 	if before := strings.ToLower(strings.TrimRight(s[max(0, from-10):from], " =:")); strings.HasSuffix(before, "version") {
 		address, err := netip.ParseAddr(s[from:to])
 		return err == nil && !address.IsPrivate()
 	}
-	if from == 0 || strings.IndexByte("-_+~.", s[from-1]) < 0 {
+	if before := strings.ToLower(s[max(0, from-9):from]); strings.HasSuffix(before, "section ") {
+		return true
+	}
+	if from == 0 || strings.IndexByte("-_+~.", s[from-1]) < 0 || strings.HasSuffix(strings.ToLower(s[max(0, from-3):from]), "ip_") {
 		return false
 	}
 	return s[from-1] != '-' || !strings.HasSuffix(s[:from-1], Net) && !isDigitsBefore(s, from-1)
@@ -99,15 +116,18 @@ func isDigitsBefore(s string, i int) bool {
 	return isNetwork(s[from:i])
 }
 
-// isScoped reports whether the token, which begins at i, is part of a name in C++ or Rust: std::a1::b2.
-func isScoped(s string, i int, token string) bool {
-	if strings.Contains(token, ".") {
+// isScoped reports whether s[from:to] is part of a name in C++ or Rust: std::a1::b2, f64::consts.
+func isScoped(s string, from, to int) bool {
+	if strings.Contains(s[from:to], ".") {
 		return false
 	}
-	if token[0] == ':' {
-		return i > 0 && isWord(s[i-1])
+	if to < len(s) && (isWord(s[to]) || strings.IndexByte("_~*&(<", s[to]) >= 0) || from > 0 && s[from-1] == '_' {
+		return true
 	}
-	return i > 2 && s[i-1] == ':' && s[i-2] == ':' && isWord(s[i-3])
+	if s[from] == ':' {
+		return from > 0 && isWord(s[from-1])
+	}
+	return from > 2 && s[from-1] == ':' && s[from-2] == ':' && isWord(s[from-3])
 }
 
 // isNetwork reports whether token is an address, with a port or not.
@@ -116,6 +136,9 @@ func isNetwork(token string) bool {
 		return false
 	}
 	colons, dots := strings.Count(token, ":"), strings.Count(token, ".")
+	if isSocket(token) {
+		return true
+	}
 	if colons < 2 && dots < 3 {
 		return false
 	}
@@ -125,10 +148,22 @@ func isNetwork(token string) bool {
 	host := token
 	switch {
 	case dots == 3 && colons == 1:
-		host, _, _ = strings.Cut(token, ":")
+		var port string
+		if host, port, _ = strings.Cut(token, ":"); !isDigits(port) {
+			return false
+		}
 	case dots == 4 && colons == 0: // tcpdump writes the port behind a dot
 		host = token[:strings.LastIndexByte(token, '.')]
 	}
 	address, err := netip.ParseAddr(host)
 	return err == nil && !address.IsLoopback() && !address.IsUnspecified()
+}
+
+// isSocket reports whether token is an address and a port as in /proc/net/tcp: 0200000A:1F90.
+func isSocket(token string) bool {
+	host, port, _ := strings.Cut(token, ":")
+	if len(port) != 4 || len(host) != 8 && len(host) != 32 || token != strings.ToUpper(token) {
+		return false
+	}
+	return strings.Trim(host, "0") != "" && host != "0100007F" && host != "00000000000000000000000001000000"
 }

@@ -108,12 +108,12 @@ var (
 	// otherRoot is another way to write a root: that of the host in a container, a URL, the way up from somewhere, and how
 	// Go names packages outside of modules.
 	otherRoot = regexp.MustCompile(`^(?:/(?:host|hostfs|host-root|rootfs|sysroot|newroot|run/host|var/lib/snapd/hostfs)|file://|(?:\.\.?/)*\.\.?|_)/`)
-	homes     = regexp.MustCompile(`^(/(?:usr/|(?:var|export|mnt|data|net|nfs|srv|vol|volumes?|Volumes|private|storage|shared?|cluster|gpfs|lustre|scratch|nas|pool|tank|cygdrive|[a-z]` +
+	homes     = regexp.MustCompile(`^(/(?:usr/|(?:var|export|mnt|data|net|nfs|srv|vol|volumes?\d*|Volumes|private|storage|shared?|cluster|gpfs|lustre|scratch|nas|pool|tank|cygdrive|[a-z]` +
 		`|System/Volumes/Data)/(?:[^/]+/){0,2})?(?:homes?|[Uu]sers)/+)[^/]+`)
 	rootHome     = regexp.MustCompile(`^(?:/private)?(?:/var)?/root(/|$)`)
 	spool        = regexp.MustCompile(`^(/var/(?:spool/)?mail/+|/var/spool/cron/+(?:(?:crontabs|tabs)/+)?)[^/]+`)
 	media        = regexp.MustCompile(`^((?:/run)?/media/)[^/]+/`)
-	windowsHomes = regexp.MustCompile(`(?i)^((?:[\\/]{2}[?.][\\/])?(?:unc[\\/])?(?:[a-z]:|[\\/]{2}[^\\/]+)[\\/]+(?:users|documents and settings|homes?\$?)[\\/]+)[^\\/]+`)
+	windowsHomes = regexp.MustCompile(`(?i)^((?:(?:[\\/]{2}[?.][\\/])?[a-z]:|[\\/]{2}(?:[?.][\\/]unc[\\/]|wsl(?:\$|\.localhost)[\\/]+)?[^\\/]+)[\\/]+(?:users|documents and settings|homes?\$?)[\\/]+)[^\\/]+`)
 	tilde        = regexp.MustCompile(`^~[^/\\]*`)
 	share        = regexp.MustCompile(`^\\\\[^\\?.<][^\\]*\\`)
 	podDirectory = regexp.MustCompile(`(/kubelet/pods/)[^/]+`)
@@ -138,8 +138,10 @@ func fold(p string, depth int) (folded string, collapsed bool) {
 	if p == "" || strings.IndexByte(`/\~m._`, p[0]) < 0 && !strings.HasPrefix(p, "file:") && (len(p) < 2 || p[1] != ':') {
 		return p, false
 	}
-	if p[0] == '/' && len(p) <= 64 && !foldHints.in(p, bytesOf(p)) {
-		return p, false
+	if p[0] == '/' && len(p) <= 64 {
+		if present := pairsOf(p); !foldHints.in(p, &present) {
+			return p, false
+		}
 	}
 	for strings.HasPrefix(p, "//") {
 		p = p[1:]

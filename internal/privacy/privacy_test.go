@@ -94,7 +94,7 @@ func TestTextMore(t *testing.T) {
 		{"Rust path", "tokio::runtime::Handle::block_on", "tokio::runtime::Handle::block_on"},
 		{"key without a value", "password reset", "password reset"},
 		{"tokens per second", "tokenizer=fast", "tokenizer=fast"},
-		{"no UTF-8", "a\xff\x00b", "a??b"},
+		{"no UTF-8", "a\xff\x00b", "a? b"},
 		{"too long", strings.Repeat("a", MaxText+1), Redacted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -115,6 +115,13 @@ func TestName(t *testing.T) {
 		"::ffff:192.0.2.7":                   "<ip>",
 		"[2001:db8::1]:443":                  "[<ip>]:443",
 		"ns::2":                              "ns::2",
+		"10.0.2.15:5000/team/app":            "<ip>/team/app",
+		"http://10.0.2.15/policy":            "http://<ip>/policy",
+		"db@10.0.2.15":                       "db@<ip>",
+		"node-192.168.7.9":                   "node-192.168.7.9",
+		"node 192.168.7.9":                   "node <ip>",
+		"10.0.19041.1 1.2.3.4:amd64":         "10.0.19041.1 1.2.3.4:amd64",
+		"f64::consts::PI":                    "f64::consts::PI",
 		"kprobe:2001:db8::1":                 "kprobe:<ip>",
 		"10:20:30":                           "10:20:30",
 		"/home/alice/policy.yaml":            "/home/<user>/policy.yaml",

@@ -34,7 +34,8 @@ const maxPasses = 8
 // len(Text(s)) <= 4*len(s)+16.
 func Text(s string) string { return scrub(s, inText) }
 
-// Name does the same to a name, version or tag, where numbers with dots are no IP addresses, but those with colons are. Name(Name(s)) == Name(s).
+// Name does the same to a name, version or tag, where numbers with dots are IP addresses only with a port or where
+// no version looks like that. Name(Name(s)) == Name(s).
 func Name(s string) string { return scrub(s, inName) }
 
 // Prose does the same to a line that speaks of software, as the title of an advisory does: versions are no IP addresses, and
@@ -42,8 +43,15 @@ func Name(s string) string { return scrub(s, inName) }
 func Prose(s string) string { return scrub(s, inProse) }
 
 // Arguments is Text for the arguments of one command: what follows a flag that takes a secret is one. Where only all of them
-// together say that there is one, the result is one text. Arguments(Arguments(a)) == Arguments(a).
+// together say that there is one, the result is one text; more than MaxText of them are Redacted. Arguments(Arguments(a)) == Arguments(a).
 func Arguments(arguments []string) []string {
+	size := len(arguments)
+	for _, argument := range arguments {
+		size += len(argument)
+	}
+	if size > MaxText+1 {
+		return []string{Redacted}
+	}
 	out := make([]string, len(arguments))
 	tool := ""
 	for i, argument := range arguments {
@@ -65,6 +73,12 @@ func Arguments(arguments []string) []string {
 		return []string{Text(line)}
 	}
 	return out
+}
+
+// Tells reports whether the name of a value makes it a secret: password, but not for the value none.
+func Tells(name, value string) bool {
+	pair := name + "="
+	return strings.HasSuffix(Text(pair+"x1"), Secret) && (value == "" || !isNoSecret(pair, value))
 }
 
 // TellTogether reports whether names say something private only together, as the words of a command line do.
@@ -92,7 +106,8 @@ func isPlainWord(word string) bool {
 
 // HasToken reports whether s contains a secret that is known by its form alone.
 func HasToken(s string) bool {
-	return tokenHints.in(s, bytesOf(s)) && tokens.MatchString(s)
+	present := pairsOf(s)
+	return tokenHints.in(s, &present) && tokens.MatchString(s)
 }
 
 // IsClean reports whether no rule that holds for every text applies to s: it has no address, token, key or credentials.
@@ -134,36 +149,36 @@ func once(s string, where use) string {
 	var buffer [512]byte
 	var lower []byte // s in lower case, once a rule asks for it
 	var keys keyUse
-	present := bytesOf(s)
-	lowerPresent := present.fold()
+	present := pairsOf(s)
+	anyKey := keyHints.possible(&present)
 	for i := range rules {
 		r := &rules[i]
 		if r.use&where == 0 {
 			continue
 		}
 		if !r.fold {
-			if !r.hints.in(s, present) {
+			if !r.hints.in(s, &present) || r.when != nil && !r.when(s) {
 				continue
 			}
 		} else {
-			if !r.hints.possible(lowerPresent) {
+			if r.keyed != 0 && !anyKey || r.hints != nil && !r.hints.possible(&present) {
 				continue
 			}
 			if lower == nil {
 				lower = appendLower(buffer[:0], s)
-				keys = keyed(lower, lowerPresent)
+				keys = keyed(lower, &present)
 			}
-			if r.keyed != 0 && r.keyed&keys == 0 || r.keyed == 0 && !r.hints.inBytes(lower, lowerPresent) {
+			if r.keyed != 0 && r.keyed&keys == 0 || r.hints != nil && !r.hints.inBytes(lower, &present) {
 				continue
 			}
 		}
 		if replaced := r.apply(s); replaced != s {
-			s, lower, present = replaced, nil, bytesOf(replaced)
-			lowerPresent = present.fold()
+			s, lower, present = replaced, nil, pairsOf(replaced)
+			anyKey = keyHints.possible(&present)
 		}
 	}
 	if where != inFact {
-		s = network(s, where != inText)
+		s = network(s, where)
 	}
 	return addresses(s)
 }
@@ -171,11 +186,7 @@ func once(s string, where use) string {
 // appendLower appends s to b, ASCII in lower case.
 func appendLower(b []byte, s string) []byte {
 	for i := range len(s) {
-		c := s[i]
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		b = append(b, c)
+		b = append(b, lowers[s[i]])
 	}
 	return b
 }
@@ -189,13 +200,13 @@ func (r *rule) apply(s string) string {
 }
 
 func (r *rule) replace(s string) string {
-	if r.unless == nil {
+	if r.unless == nil && r.none == nil {
 		return r.pattern.ReplaceAllString(s, r.with)
 	}
 	var out []byte
 	done := 0
 	for _, at := range r.pattern.FindAllStringSubmatchIndex(s, -1) {
-		if !r.unless(s[at[0]:at[1]]) {
+		if (r.unless == nil || !r.unless(s[at[0]:at[1]])) && (r.none == nil || !r.none(s[at[2]:at[3]], s[at[3]:at[1]])) {
 			out = r.pattern.ExpandString(append(out, s[done:at[0]]...), r.with, s, at)
 			done = at[1]
 		}
@@ -262,7 +273,8 @@ func escaped(s string) (c rune, size int) {
 	return 0, 0
 }
 
-// printable makes s valid UTF-8 without control characters other than tab and newline.
+// printable makes s valid UTF-8 in one line of text or more: a space for control characters, as between the arguments in
+// /proc/<pid>/cmdline, and nothing for the colors of terminals and for what has no width, which would hide what they split.
 func printable(s string) string {
 	clean := true
 	for i := 0; i < len(s) && clean; i++ {
@@ -271,10 +283,23 @@ func printable(s string) string {
 	if clean {
 		return s
 	}
+	if strings.Contains(s, "\x1b[") {
+		s = colors.ReplaceAllString(s, "")
+	}
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r != '\t' && r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+		switch {
+		case r == utf8.RuneError:
 			return '?'
+		case r == '\t' || r == '\n':
+			return r
+		case unicode.IsControl(r):
+			return ' '
+		case unicode.Is(unicode.Cf, r):
+			return -1
 		}
 		return r
 	}, s)
 }
+
+// colors are control sequences of terminals.
+var colors = re(`\x1b\[[0-9;]*[A-Za-z]`)
