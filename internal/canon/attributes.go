@@ -149,10 +149,24 @@ func texts(list pcommon.Slice) []string {
 	return all
 }
 
+// scrub scrubs a text. Beyond maxScrubbed the texts of a record are taken out whole.
+func (w *work) scrub(text string) string {
+	if w.scrubbed += len(text); w.scrubbed > maxScrubbed {
+		return privacy.Redacted
+	}
+	return w.c.memory.text(text)
+}
+
 // scrubArguments scrubs the arguments of a command together: a flag says what the next one is.
 func (w *work) scrubArguments(list pcommon.Slice) {
 	raw := texts(list)
-	scrubbed := privacy.Arguments(raw)
+	for _, text := range raw {
+		w.scrubbed += len(text)
+	}
+	scrubbed := []string{privacy.Redacted}
+	if w.scrubbed <= maxScrubbed {
+		scrubbed = privacy.Arguments(raw)
+	}
 	if list.Len() == len(scrubbed) && slices.Equal(raw, scrubbed) {
 		return
 	}
@@ -190,13 +204,13 @@ func (w *work) text(a *semconv.Attribute, text string) (string, bool) {
 		case ArgumentsKeep:
 			return privacy.Addresses(text), true
 		case ArgumentsScrub:
-			return w.c.memory.text(text), true
+			return w.scrub(text), true
 		}
 		return "", false
 	case semconv.PrivacyHook:
 		return w.hookArgument(text)
 	case semconv.PrivacyText:
-		return w.c.memory.text(text), true
+		return w.scrub(text), true
 	}
 	return "", false
 }
@@ -291,7 +305,7 @@ func (w *work) executableName(attributes pcommon.Map) {
 func (w *work) allowed(value pcommon.Value, depth int) bool {
 	switch value.Type() {
 	case pcommon.ValueTypeStr:
-		w.set(value, w.c.memory.text(value.Str()))
+		w.set(value, w.scrub(value.Str()))
 	case pcommon.ValueTypeInt:
 		return !privacy.IsAddressInt(value.Int())
 	case pcommon.ValueTypeDouble:

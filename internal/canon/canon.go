@@ -36,7 +36,9 @@ const (
 	maxValue = 1024 // bytes of a value that is kept
 	maxList  = 256  // elements of a list
 	maxBody  = 1024 // bytes of a body
-	maxDepth = 8    // of nested values
+	// maxScrubbed is how many bytes of the texts of a record are scrubbed: hostile ones take 10 us a byte.
+	maxScrubbed = 128 << 10
+	maxDepth    = 8 // of nested values
 )
 
 // Report counts what was done.
@@ -340,6 +342,7 @@ type work struct {
 	created     string
 	source      string
 	policy      string
+	scrubbed    int      // bytes of texts
 	named       []string // raw paths of files whose content is known, by build-id or digest
 	folded      []string // raw paths that collapsed, or whose last element was private
 	deleted     bool     // the executable, or the module of the first frame
@@ -414,7 +417,7 @@ func (w *work) body(body pcommon.Value) {
 	switch {
 	case body.Type() == pcommon.ValueTypeEmpty:
 	case body.Type() == pcommon.ValueTypeStr && len(body.Str()) <= maxBody:
-		w.set(body, w.c.memory.text(body.Str()))
+		w.set(body, w.scrub(body.Str()))
 	default:
 		pcommon.NewValueEmpty().CopyTo(body)
 		w.report.ChangedValues++

@@ -2,6 +2,7 @@ package canon
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/otelcol-witness/otelcol-witness/internal/privacy"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
 	"github.com/otelcol-witness/otelcol-witness/witness"
 )
@@ -502,4 +504,37 @@ func TestExecutableNameThatIsAUser(t *testing.T) {
 	name, _ := record.Attributes().Get(semconv.ProcessExecutableName)
 	assert.Equal(t, "/home/<user>", name.Str())
 	requireStable(t, c, logs)
+}
+
+// The texts of a record have a limit together: what is beyond it is taken out, and nothing of it gets through.
+func TestTextsBeyondTheLimit(t *testing.T) {
+	config := NewDefaultConfig()
+	config.Allow = []string{"my.notes", "my.list"}
+	c, err := New(config)
+	require.NoError(t, err)
+	logs := plog.NewLogs()
+	record := logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
+	notes := record.Attributes().PutEmptyMap("my.notes")
+	text := strings.Repeat("a word and another ", 800)
+	for i := range 20 {
+		notes.PutStr(strconv.Itoa(i), text)
+	}
+	list := record.Attributes().PutEmptySlice("my.list")
+	list.AppendEmpty().SetStr("the last")
+	for range 2 {
+		c.Logs(logs)
+		require.Equal(t, 1, logs.LogRecordCount())
+		kept, redacted := 0, 0
+		for _, v := range notes.All() {
+			switch v.Str() {
+			case text:
+				kept++
+			case privacy.Redacted:
+				redacted++
+			}
+		}
+		assert.Equal(t, maxScrubbed/len(text), kept)
+		assert.Equal(t, 20-kept, redacted)
+		assert.Equal(t, []any{privacy.Redacted}, list.AsRaw())
+	}
 }

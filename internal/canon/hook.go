@@ -44,5 +44,5 @@ func (w *work) hookArgument(text string) (string, bool) {
 	if !ok || !w.c.hooks[HookArgument{w.policy, index, kind}] {
 		return "", false
 	}
-	return index + ":" + kind + "=" + privacy.Text(value), true
+	return index + ":" + kind + "=" + w.scrub(value), true
 }
