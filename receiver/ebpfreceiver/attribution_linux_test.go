@@ -104,13 +104,18 @@ func TestAProcessEndsOnce(t *testing.T) {
 	}
 }
 
-// A file that is written anew is another one, though it has the same inode.
-func TestAFileThatIsWrittenAnew(t *testing.T) {
+// rewrittenPrograms have a function in different places.
+func rewrittenPrograms(t testing.TB) (first, second string) {
 	source := `
 __attribute__((noinline)) void counted(void) { __asm__ volatile("push %rbp\n pop %rbp"); }
 int main(void) { for (int i = 0; i < 7; i++) counted(); return 0; }`
-	first := compile(t, "gcc", "c.c", source, "-O1")
-	second := compile(t, "gcc", "c.c", "void before(void) { __asm__ volatile(\".skip 64, 0x90\"); }"+source, "-O1")
+	return compile(t, "gcc", "c.c", source, "-O1"),
+		compile(t, "gcc", "c.c", "void before(void) { __asm__ volatile(\".skip 64, 0x90\"); }"+source, "-O1")
+}
+
+// A file that is written anew is another one, though it has the same inode.
+func TestAFileThatIsWrittenAnew(t *testing.T) {
+	first, second := rewrittenPrograms(t)
 	path := copyOf(t, first, filepath.Join(t.TempDir(), "program"))
 	w := watch(t, probing(path, "counted"))
 	w.learn(path, "counted")
@@ -150,12 +155,12 @@ func TestAFileThatRunsUnderTwoNames(t *testing.T) {
 	path := filepath.Join(dir, "program")
 	require.NoError(t, os.Link(other, path))
 	for _, name := range []string{other, path} {
-		command := exec.Command(name, "3", "1", "0", "1500")
+		command := exec.Command(name, "3", "1", "0", "4000")
 		require.NoError(t, command.Start())
 		defer func() { _ = command.Wait() }()
 	}
 	w := watch(t, probing(path, "counted"))
-	require.Eventually(t, func() bool { return w.hits("counted") == 6 }, 6*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return w.hits("counted") == 6 }, 20*time.Second, 20*time.Millisecond)
 	names := map[string]bool{}
 	for _, r := range w.records(semconv.EventCall) {
 		module := witness.StackOf(r.Attributes())[0].Module.Path

@@ -175,6 +175,9 @@ func TestPrograms(t *testing.T) {
 	testprogram.Keeping(t)
 	countingProgram(t)
 	spinningProgram(t)
+	droppingProgram(t)
+	executingProgram(t)
+	rewrittenPrograms(t)
 	for name, flags := range goPrograms {
 		goProgram(t, name, flags)
 	}
@@ -213,6 +216,13 @@ func spinningProgram(t testing.TB) string {
 	return compile(t, "gcc", "s.c", `
 __attribute__((noinline)) long spin(long n) { volatile long x = 0; for (long i = 0; i < n; i++) x += i; return x; }
 int main(void) { spin(2000000000); return 0; }`, "-O1", "-fno-omit-frame-pointer")
+}
+
+// droppingProgram becomes another user.
+func droppingProgram(t testing.TB) string {
+	return compile(t, "gcc", "d.c", `
+#include <unistd.h>
+int main(void) { usleep(1500*1000); if (setuid(65534)) return 1; usleep(60*1000*1000); return 0; }`)
 }
 
 func probing(path string, symbols ...string) func(*Config) {
@@ -502,9 +512,7 @@ func TestAContainerLikeProcess(t *testing.T) {
 
 // What a process could reach is told again when it changes while it runs.
 func TestPrivilegesThatAreDropped(t *testing.T) {
-	path := compile(t, "gcc", "d.c", `
-#include <unistd.h>
-int main(void) { usleep(1500*1000); if (setuid(65534)) return 1; usleep(60*1000*1000); return 0; }`)
+	path := droppingProgram(t)
 	w := watch(t, func(c *Config) { c.Signals.Containment = true })
 	command := exec.Command(path)
 	require.NoError(t, command.Start())

@@ -85,11 +85,21 @@ func countingProgram(t testing.TB) string {
 	return build(t, counting, "-O1", "-fno-omit-frame-pointer", "-pthread")
 }
 
+// executingProgram executes what it is given, with the rights of another user.
+func executingProgram(t testing.TB) string {
+	t.Helper()
+	return build(t, `
+#define _GNU_SOURCE
+#include <unistd.h>
+int main(int argc, char **argv) { return argc < 2 || setreuid(65534, 0) || execv(argv[1], argv + 1); }`)
+}
+
 // TestPrograms builds what the other tests need, for where there is no compiler.
 func TestPrograms(t *testing.T) {
 	testprogram.Keeping(t)
 	countingProgram(t)
 	manyProgram(t)
+	executingProgram(t)
 }
 
 // offsetOf is where a function is in a file.
@@ -186,10 +196,7 @@ func processesAreTold(t *testing.T, k *Kernel) {
 
 // A script is executed by another program, and with the rights of another user.
 func TestWhatIsExecuted(t *testing.T) {
-	path := build(t, `
-#define _GNU_SOURCE
-#include <unistd.h>
-int main(int argc, char **argv) { return argc < 2 || setreuid(65534, 0) || execv(argv[1], argv + 1); }`)
+	path := executingProgram(t)
 	script := filepath.Join(t.TempDir(), "script")
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/true\n"), 0o700))
 	k := open(t, Options{})
