@@ -51,7 +51,8 @@ func BenchmarkRates(b *testing.B) {
 				without := run(rate)
 				w := watch(b, func(c *Config) {
 					c.Probes.Files = []FileConfig{{Path: path, Symbols: []string{"counted"}}}
-					c.Probes.AllowSingleStep, c.Probes.Budget, c.Interval = true, 1, 15*time.Second
+					c.Probes.AllowSingleStep, c.Probes.Budget = true, 1
+					c.Interval, c.Batch = 15*time.Second, createDefaultConfig().(*Config).Batch
 				})
 				learning := exec.Command(path, "0", "1")
 				require.NoError(b, learning.Run())
