@@ -252,6 +252,16 @@ func TestHitsOfUnknownProcesses(t *testing.T) {
 	assert.Empty(t, e.counted)
 }
 
+// In a full table, fewer processes are watched than were seen.
+func TestAFullTableOfProcesses(t *testing.T) {
+	w := watch(t, func(c *Config) { c.Limits.Processes = 2 })
+	require.NoError(t, exec.Command("/bin/true").Run())
+	w.await(semconv.EventCoverage, func(r record) bool {
+		watched, seen := r.number(semconv.WitnessCoverageProcessesWatched), r.number(semconv.WitnessCoverageProcessesSeen)
+		return watched == 2 && seen > 2
+	})
+}
+
 // A process whose start was lost is found by looking at what runs, also when it was taken for what its parent runs.
 func TestProcessesWhoseStartWasLost(t *testing.T) {
 	dir := t.TempDir()

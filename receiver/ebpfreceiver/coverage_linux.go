@@ -89,14 +89,14 @@ func (l *ledger) missed(c bpf.Counts) {
 }
 
 // beat writes the heartbeat of the time until end. watched of seen processes were watched; files are those with probes.
-func (l *ledger) beat(b *delivery.Batch[place], end time.Time, kinds []witness.Kind, seen uint64, files []*probed) {
+func (l *ledger) beat(b *delivery.Batch[place], end time.Time, kinds []witness.Kind, watched, seen uint64, files []*probed) {
 	for _, stage := range slices.Sorted(maps.Keys(l.losses)) {
 		l.put(b, &witness.Coverage{Start: l.start, End: end, LossStage: stage, Lost: l.losses[stage]})
 	}
 	clear(l.losses)
 	if len(kinds) > 0 {
 		l.put(b, &witness.Coverage{
-			Signal: signal, Kinds: kinds, Start: l.start, End: end, Interval: l.interval, ProcessesWatched: seen, ProcessesSeen: seen, Lost: l.total,
+			Signal: signal, Kinds: kinds, Start: l.start, End: end, Interval: l.interval, ProcessesWatched: watched, ProcessesSeen: seen, Lost: l.total,
 		})
 	}
 	for _, f := range files {

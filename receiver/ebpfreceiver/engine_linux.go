@@ -477,7 +477,9 @@ func (e *engine) tell(files []*probed) {
 	if len(e.probedFiles) > 0 {
 		kinds = append(kinds, witness.KindCall)
 	}
-	e.ledger.beat(e.batch, e.now(), kinds, uint64(len(e.processes.live)), files)
+	watched := uint64(len(e.processes.live))
+	e.ledger.beat(e.batch, e.now(), kinds, watched, watched+e.processes.crowded, files)
+	e.processes.crowded = 0
 	e.size += 1 + len(files)
 	e.report()
 }

@@ -35,6 +35,7 @@ type process struct {
 type processes struct {
 	limit   int
 	live    map[uint32]*process
+	crowded uint64   // for which there was no room since it was last told
 	ended   [2]ended // since hits were last read, and before that
 	evicted func()
 }
@@ -86,6 +87,7 @@ func (p *processes) add(new *process) (missed *process) {
 	missed = p.live[new.id.PID]
 	switch {
 	case missed == nil && len(p.live) >= p.limit:
+		p.crowded++
 		p.evicted()
 		return nil
 	case missed != nil && missed.id == new.id:
