@@ -370,9 +370,9 @@ func isDigits(s string) bool {
 // Tokens of services that are known by their form alone.
 var (
 	tokenHints = hintsOf(
-		"gh", "github_pat_", "AKIA", "ASIA", "ABIA", "ACCA", "xox", "xapp-", "glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glsoat-", "dckr_", "npm_", "pypi-", "AIza",
-		"ya29.", "k_live_", "k_test_", "whsec_", "sk-", "hf_", "SG.", "hvs.", "hvb.", "do", "shp", "lin_api_", "dapi", "hooks.slack.com", "discord",
-		"GOCSPX-", "sq0", "rubygems_", "ATATT3", "ATCTT3", "dp.", "atlasv1.", "glsa_", "glc_", "NRAK-", "sntry", "PMAK-", "pscale_", "ntn_", "AGE-SECRET-KEY-1",
+		"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "AKIA", "ASIA", "ABIA", "ACCA", "xox", "xapp-", "glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glsoat-", "dckr_", "npm_", "pypi-", "AIza",
+		"ya29.", "k_live_", "k_test_", "whsec_", "sk-", "hf_", "SG.", "hvs.", "hvb.", "dop_v1_", "doo_v1_", "dor_v1_", "shpat_", "shpss_", "shpca_", "shppa_", "lin_api_", "dapi", "hooks.slack.com", "discord",
+		"GOCSPX-", "sq0", "rubygems_", "ATATT3", "ATCTT3", "dp.pt.", "dp.st.", "dp.ct.", "dp.sa.", "atlasv1.", "glsa_", "glc_", "NRAK-", "sntry", "PMAK-", "pscale_", "ntn_", "AGE-SECRET-KEY-1",
 		"sbp_", "nfp_", "xai-", "gsk_", "r8_", "figd_", "sl.", "tskey-", "dt0c01.", "FlyV1", "EAACEdEose0cBA", "key-", "SK", "LTAI", "AKID",
 	)
 	tokens = re(`(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,}|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}|xox[abeoprs]-[A-Za-z0-9-]{8,}` +
