@@ -552,6 +552,9 @@ func (b *builder) swiftText(text string) bool {
 		text = strings.TrimPrefix(rest, "static ")
 	}
 	text = strings.TrimPrefix(text, "static ")
+	if strings.Count(text, " in _") > maxSegments {
+		return false
+	}
 	path, _, _ := strings.Cut(privateSwift.ReplaceAllString(text, "$1"), "(")
 	path, _, _ = strings.Cut(path, " : ")
 	operator := false
