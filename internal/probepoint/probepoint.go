@@ -340,7 +340,7 @@ func (v *resolver) fromGo() error {
 				requests: m.requests, symbol: m.symbol, raw: name.Name, source: "pclntab",
 				entry: f.Entry, end: f.End, offset: f.Offset, inlinedInto: counts[i],
 			}
-			if c.generated, err = v.wraps(&f, &c.symbol); err != nil {
+			if c.generated, err = wraps(table, &f, &c.symbol); err != nil {
 				return err
 			}
 			placed[m.symbol.Name] = placed[m.symbol.Name] || !c.generated
@@ -369,15 +369,15 @@ func (v *resolver) malformed(err error) error {
 
 // wraps reports whether the compiler made a function only to call the one that it is named like. If it has that inlined it is as good
 // as the function, but is flagged.
-func (v *resolver) wraps(f *pclntab.Function, s *symbol.Symbol) (bool, error) {
-	generated, err := v.goTable.Generated(f)
+func wraps(table *pclntab.Table, f *pclntab.Function, s *symbol.Symbol) (bool, error) {
+	generated, err := table.Generated(f)
 	if err != nil || !generated {
 		return false, ignoreMalformed(err)
 	}
 	s.Flags = slices.Clone(s.Flags)
 	s.Flags = append(s.Flags, symbol.FlagThunk)
 	slices.Sort(s.Flags)
-	inside, err := v.goTable.InlinedInto(f)
+	inside, err := table.InlinedInto(f)
 	if err != nil {
 		return false, ignoreMalformed(err)
 	}
