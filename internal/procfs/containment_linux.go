@@ -15,15 +15,8 @@ import (
 // maxLabel is how long the label of a security module may be.
 const maxLabel = 4 << 10
 
-// Containment reads the classes of the process, in the order of their names. What cannot be read, or is not known for
+// Confinement reads the classes of the process but those of Mounts, in no order. What cannot be read, or is not known for
 // sure, has no signal. While the process executes another file, classes may be of before and after.
-func (p *Process) Containment(observed time.Time) []witness.Signal {
-	signals := append(p.Confinement(observed), p.Mounts(observed)...)
-	slices.SortFunc(signals, func(a, b witness.Signal) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	return signals
-}
-
-// Confinement is Containment without Mounts, in no order.
 func (p *Process) Confinement(observed time.Time) []witness.Signal {
 	c := contained{observed: observed, signals: make([]witness.Signal, 0, 16)}
 	if exe, err := p.Executable(); err == nil {

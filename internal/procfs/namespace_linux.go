@@ -35,17 +35,9 @@ const (
 	userNamespace
 )
 
-// Namespaces are the classes of a process's namespaces, in the order of NamespaceSignals: witness.NamespaceHost,
+// Namespaces are the classes of a process's namespaces, in the order of kinds: witness.NamespaceHost,
 // witness.NamespaceIsolated, or empty when unknown.
 type Namespaces [len(kinds)]string
-
-// NamespaceSignals are the signals that Namespaces are about.
-func NamespaceSignals() (signals [len(kinds)]witness.SignalName) {
-	for i := range kinds {
-		signals[i] = kinds[i].signal
-	}
-	return signals
-}
 
 // host is what is known of the host itself.
 type host struct {
@@ -137,7 +129,7 @@ func (h *host) class(kind int, number uint64) string {
 }
 
 // NamespaceClass is the class of a namespace that was seen elsewhere, by its number: witness.NamespaceHost,
-// witness.NamespaceIsolated, or empty when unknown. Signal is one of NamespaceSignals.
+// witness.NamespaceIsolated, or empty when unknown. Signal is one of a namespace.
 func (f *FS) NamespaceClass(signal witness.SignalName, number uint64) string {
 	for i := range kinds {
 		if kinds[i].signal == signal {

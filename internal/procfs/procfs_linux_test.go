@@ -247,7 +247,7 @@ func TestReused(t *testing.T) {
 	place, err := p.Place()
 	require.ErrorIs(t, err, ErrGone)
 	assert.Equal(t, Place{Kind: UnknownPlace}, place)
-	assert.Empty(t, p.Containment(time.Now()))
+	assert.Empty(t, containment(p, time.Now()))
 	_, err = p.OpenExecutable()
 	require.ErrorIs(t, err, ErrGone)
 	for _, err := range p.Mappings() {
@@ -343,10 +343,15 @@ func TestExecutable(t *testing.T) {
 	}
 }
 
+// containment are all classes of the process.
+func containment(p *Process, observed time.Time) []witness.Signal {
+	return append(p.Confinement(observed), p.Mounts(observed)...)
+}
+
 // signal is that of the process; its values are nil when there is none.
 func signal(t testing.TB, p *Process, name witness.SignalName) witness.Signal {
 	t.Helper()
-	for _, s := range p.Containment(time.Now()) {
+	for _, s := range containment(p, time.Now()) {
 		if s.Name == name {
 			return s
 		}

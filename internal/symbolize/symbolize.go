@@ -149,15 +149,6 @@ func (c *Cache[K]) remove(element *list.Element) {
 	_ = e.table.f.Close() // it was only read
 }
 
-// Remove forgets a file, as when it was changed or nothing runs it any more.
-func (c *Cache[K]) Remove(key K) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if element, ok := c.entries[key]; ok {
-		c.remove(element)
-	}
-}
-
 // Close forgets and closes all files. The cache can still be used.
 func (c *Cache[K]) Close() {
 	c.mu.Lock()

@@ -46,27 +46,28 @@ type engine struct {
 	self   uint32
 	booted time.Time
 
-	processes   *processes
-	files       *simplelru.LRU[bpf.FileID, *file]
-	facts       *simplelru.LRU[procfs.FileID, *artifact.Facts]
-	interval    int // which one it is
-	programs    *simplelru.LRU[bpf.Program, program]
-	loads       map[load]struct{}                 // told in this interval
-	contained   *simplelru.LRU[container, string] // what was told of it
-	mounts      map[mounts][]witness.Signal       // read in this interval
-	early       map[uint32]*early                 // by pid
-	symbols     *symbolize.Cache[procfs.FileID]
-	wanted      *wanted
-	listDigest  string
-	probedFiles map[bpf.FileID]*probed
-	probes      map[uint32]*probe
-	nextID      uint32
-	freeIDs     []uint32
-	counted     map[bpf.HitKey]counted
-	stacks      map[bpf.HitKey]stack
-	drained     time.Duration
-	cost        map[probepoint.Cost]time.Duration
-	callHook    string // empty: functions cannot be counted
+	processes      *processes
+	files          *simplelru.LRU[bpf.FileID, *file]
+	facts          *simplelru.LRU[procfs.FileID, *artifact.Facts]
+	interval       int // which one it is
+	programs       *simplelru.LRU[bpf.Program, program]
+	loads          map[load]struct{}                 // told in this interval
+	contained      *simplelru.LRU[container, string] // what was told of it
+	mounts         map[mounts][]witness.Signal       // read in this interval
+	early          map[uint32]*early                 // by pid
+	symbols        *symbolize.Cache[procfs.FileID]
+	symbolsEvicted uint64 // of it, when it was last reported
+	wanted         *wanted
+	listDigest     string
+	probedFiles    map[bpf.FileID]*probed
+	probes         map[uint32]*probe
+	nextID         uint32
+	freeIDs        []uint32
+	counted        map[bpf.HitKey]counted
+	stacks         map[bpf.HitKey]stack
+	drained        time.Duration
+	cost           map[probepoint.Cost]time.Duration
+	callHook       string // empty: functions cannot be counted
 
 	moments []moment // that are read at once; reused
 	ledger  *ledger
@@ -100,10 +101,10 @@ func (e *engine) prepare(name string) error {
 	e.setClock()
 	e.events, e.evictions = map[string]int64{}, map[string]int64{}
 	e.processes = newProcesses(e.config.Limits.Processes, func() { e.evictions["processes"]++ })
-	e.files = newCache(e.config.Limits.Files, func(bpf.FileID, *file) { e.evictions["files"]++ })
-	e.programs = newCache[bpf.Program, program](e.config.Limits.Files, nil)
-	e.contained = newCache[container, string](e.config.Limits.Files, nil)
-	e.facts = newCache[procfs.FileID, *artifact.Facts](e.config.Limits.Files, nil)
+	e.files = newCache[bpf.FileID, *file](e, "files")
+	e.programs = newCache[bpf.Program, program](e, "programs")
+	e.contained = newCache[container, string](e, "containment")
+	e.facts = newCache[procfs.FileID, *artifact.Facts](e, "facts")
 	e.early = map[uint32]*early{}
 	e.mounts, e.loads = map[mounts][]witness.Signal{}, map[load]struct{}{}
 	e.probedFiles, e.probes = map[bpf.FileID]*probed{}, map[uint32]*probe{}
@@ -562,6 +563,8 @@ func (e *engine) report() {
 		clear(values)
 	}
 	add(t.EbpfReceiverEvents, "type", e.events)
+	symbols := e.symbols.Stats().Evictions
+	e.evictions["symbols"], e.symbolsEvicted = int64(symbols-e.symbolsEvicted), symbols //nolint:gosec // since the last interval
 	add(t.EbpfReceiverTableEvictions, "table", e.evictions)
 	add(t.EbpfReceiverLostEvents, "stage", e.ledger.lost)
 	t.EbpfReceiverDroppedFrames.Add(ctx, e.dropped, metric.WithAttributes(attribute.String("reason", "unmapped")))

@@ -315,8 +315,8 @@ func (e *engine) tellLoad(p *process, f *file, at time.Time) {
 	witness.PutStack(m, witness.Frame{Module: moduleOf(f.path, f.facts)})
 }
 
-// newCache is a cache of a limited size that counts what it gives up.
-func newCache[K comparable, V any](limit int, evicted func(K, V)) *simplelru.LRU[K, V] {
-	cache, _ := simplelru.NewLRU(limit, evicted) // its only error is a size that is not positive, which Validate refuses
+// newCache is a table of a limited size that counts what it gives up, by its name.
+func newCache[K comparable, V any](e *engine, name string) *simplelru.LRU[K, V] {
+	cache, _ := simplelru.NewLRU(e.config.Limits.Files, func(K, V) { e.evictions[name]++ }) // its only error is a size that is not positive, which Validate refuses
 	return cache
 }

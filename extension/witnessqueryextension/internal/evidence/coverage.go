@@ -132,12 +132,8 @@ type watchedHost struct {
 	until    time.Time  // nobody can have said anything of it from then on
 }
 
-// Cover looks up what was watched in [from, to), at the time now.
-func Cover(ctx context.Context, reader storage.Reader, tenant string, from, to, now time.Time) (*Coverage, error) {
-	return CoverOwn(ctx, reader, tenant, nil, from, to, now)
-}
-
-// CoverOwn is Cover for a finding: gaps in what belongs to it count, and come first.
+// CoverOwn looks up what was watched in [from, to), at the time now, for a finding: gaps in what belongs to it count, and
+// come first.
 func CoverOwn(ctx context.Context, reader storage.Reader, tenant string, own *Own, from, to, now time.Time) (*Coverage, error) {
 	records, err := reader.Coverage(ctx, tenant, storage.CoverageQuery{From: from, To: to, Limit: MaxCoverage})
 	if err != nil {
