@@ -257,10 +257,10 @@ func (e *engine) watch() {
 		err = e.receiver.wait.Add(reader.Files()...)
 	}
 	if err != nil {
-		e.status(targetLoad+"/perf", witness.About{}, witness.StateUnavailable, reasonOf(err))
+		e.outcome(targetLoad, "perf", witness.StateUnavailable, reasonOf(err))
 		return
 	}
-	e.status(targetLoad+"/perf", witness.About{}, witness.StateAttached, "")
+	e.outcome(targetLoad, "perf", witness.StateAttached, "")
 	if s.Load {
 		e.kinds = append(e.kinds, witness.KindLoad)
 	}
@@ -274,14 +274,25 @@ func (e *engine) hook(target string, attach func() (string, []bpf.Refusal)) stri
 	used, refused := attach()
 	for _, r := range refused {
 		e.logger.Info("The kernel refuses a hook", zap.String("signal", target), zap.String("hook", r.Hook), zap.Error(delivery.Presentable(r.Err)))
-		e.status(target+"/"+r.Hook, witness.About{}, witness.StateRefused, reasonOf(r.Err))
+		e.outcome(target, r.Hook, witness.StateRefused, reasonOf(r.Err))
 	}
 	if used != "" {
-		e.status(target+"/"+used, witness.About{}, witness.StateAttached, "")
+		e.outcome(target, used, witness.StateAttached, "")
 	} else {
-		e.status(target, witness.About{}, witness.StateUnavailable, "no_hook")
+		e.outcome(target, "", witness.StateUnavailable, "no_hook")
 	}
 	return used
+}
+
+// outcome tells what became of a hook of a signal, or of a signal without one, in a record and a metric.
+func (e *engine) outcome(signal, hook, state, reason string) {
+	target := signal
+	if hook != "" {
+		target += "/" + hook
+	}
+	e.status(target, witness.About{}, state, reason)
+	e.receiver.telemetry.EbpfReceiverHooks.Record(context.Background(), 1, metric.WithAttributes(
+		attribute.String("signal", signal), attribute.String("hook", hook), attribute.String("state", state), attribute.String("reason", reason)))
 }
 
 // reasonOf is why the kernel refuses something, in few words.
@@ -379,7 +390,7 @@ func (e *engine) survey() {
 	}
 	if err := e.mappedNow(func(p *process, m *bpf.Mapping, path string) { e.mapped(p, m.File, m.Start, path, bootTime()) }); err != nil {
 		e.logger.Warn("What is mapped already could not be listed", zap.Error(delivery.Presentable(err)))
-		e.status(targetLoad+"/iter", witness.About{}, witness.StateRefused, reasonOf(err))
+		e.outcome(targetLoad, "iter", witness.StateRefused, reasonOf(err))
 	}
 }
 

@@ -23,6 +23,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/otelcol-witness/otelcol-witness/internal/probepoint"
 	"github.com/otelcol-witness/otelcol-witness/internal/semconv"
@@ -307,6 +309,35 @@ func TestAKnownProgramThatEndsAtOnce(t *testing.T) {
 	}, 20*time.Second, 50*time.Millisecond)
 	w.shutdown()
 	w.valid()
+}
+
+// What became of each hook is a metric too.
+func TestHooksAreMeasured(t *testing.T) {
+	watch(t, nil).shutdown() // skips where eBPF is not to be had
+	telemetry := componenttest.NewTelemetry()
+	defer func() { require.NoError(t, telemetry.Shutdown(context.Background())) }()
+	settings := receivertest.NewNopSettings(metadata.Type)
+	settings.TelemetrySettings = telemetry.NewTelemetrySettings()
+	r, err := NewFactory().CreateLogs(t.Context(), settings, createDefaultConfig(), &consumertest.LogsSink{})
+	require.NoError(t, err)
+	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+	defer func() { require.NoError(t, r.Shutdown(context.Background())) }()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		got, err := telemetry.GetMetric("otelcol_ebpf_receiver_hooks")
+		if !assert.NoError(c, err) {
+			return
+		}
+		attached := map[string]string{}
+		for _, point := range got.Data.(metricdata.Gauge[int64]).DataPoints {
+			value := func(name string) string { v, _ := point.Attributes.Value(attribute.Key(name)); return v.AsString() }
+			if value("state") == witness.StateAttached {
+				attached[value("signal")] = value("hook")
+			}
+		}
+		assert.NotEmpty(c, attached[targetExec])
+		assert.NotEmpty(c, attached[targetCall])
+		assert.Equal(c, "perf", attached[targetLoad])
+	}, 20*time.Second, 50*time.Millisecond)
 }
 
 func TestAForkIsNoExec(t *testing.T) {

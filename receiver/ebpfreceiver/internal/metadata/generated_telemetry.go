@@ -29,6 +29,7 @@ type TelemetryBuilder struct {
 	EbpfReceiverDroppedFrames  metric.Int64Counter
 	EbpfReceiverEvents         metric.Int64Counter
 	EbpfReceiverHits           metric.Int64Counter
+	EbpfReceiverHooks          metric.Int64Gauge
 	EbpfReceiverLostEvents     metric.Int64Counter
 	EbpfReceiverProbeCost      metric.Float64Gauge
 	EbpfReceiverProbes         metric.Int64Gauge
@@ -80,6 +81,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_ebpf_receiver_hits",
 		metric.WithDescription("Calls of probed functions. [Alpha]"),
 		metric.WithUnit("{call}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfReceiverHooks, err = builder.meter.Int64Gauge(
+		"otelcol_ebpf_receiver_hooks",
+		metric.WithDescription("What became of each hook that was tried, 1 for each outcome. [Alpha]"),
+		metric.WithUnit("{hook}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.EbpfReceiverLostEvents, err = builder.meter.Int64Counter(

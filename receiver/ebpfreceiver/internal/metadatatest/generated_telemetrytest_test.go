@@ -22,6 +22,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.EbpfReceiverDroppedFrames.Add(context.Background(), 1)
 	tb.EbpfReceiverEvents.Add(context.Background(), 1)
 	tb.EbpfReceiverHits.Add(context.Background(), 1)
+	tb.EbpfReceiverHooks.Record(context.Background(), 1)
 	tb.EbpfReceiverLostEvents.Add(context.Background(), 1)
 	tb.EbpfReceiverProbeCost.Record(context.Background(), 1)
 	tb.EbpfReceiverProbes.Record(context.Background(), 1)
@@ -33,6 +34,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualEbpfReceiverHits(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualEbpfReceiverHooks(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualEbpfReceiverLostEvents(t, testTel,
